@@ -1,0 +1,5 @@
+"""`python -m actionmap` is the command `actionmap`."""
+
+from actionmap.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Definitions: models, YAML, checks, and their compilation into one immutable Rulebook."""

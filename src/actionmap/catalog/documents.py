@@ -1,0 +1,164 @@
+"""YAML → documents with the line of every value. YAML is read as 1.2: only ``true`` and ``false`` are booleans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actionmap.errors import DefinitionError, Finding
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 40
+#: Suffix of the files beside the rules that hold test cases, not definitions.
+CASES_SUFFIX = ".cases.yaml"
+
+_QUOTED = ("'", '"', "|", ">")
+
+PathKey = tuple[str | int, ...]
+
+# The core schema of YAML 1.2.2, §10.3.2.
+_NULL = re.compile(r"^(null|Null|NULL|~|)$")
+_BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"^[-+]?[0-9]+$")
+_OCTAL_OR_HEX = re.compile(r"^(0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One YAML document (or one JSON object) and where its values stand."""
+
+    data: Any
+    file: str = ""
+    #: Line, counted from 1, of each value by its path from the root.
+    lines: Mapping[PathKey, int] = field(default_factory=dict)
+
+    def line(self, path: PathKey) -> int:
+        """The line of the value at ``path``, or of the nearest one around it; 0 when unknown."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+
+def read_folder(folder: Path) -> list[Document]:
+    """All documents of the ``*.yaml`` and ``*.yml`` files below ``folder``, test cases left out, in order of file name.
+
+    Raises:
+        DefinitionError: the folder or a file cannot be read, or is no YAML; all files' findings at once.
+    """
+    if not folder.is_dir():
+        raise DefinitionError([Finding(message=f"there is no folder {folder}")])
+    paths = sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml"))
+    documents: list[Document] = []
+    findings: list[Finding] = []
+    for path in paths:
+        if path.name.endswith(CASES_SUFFIX):
+            continue
+        try:
+            documents.extend(read_documents(_read_text(path), str(path)))
+        except DefinitionError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise DefinitionError(findings)
+    if not documents:
+        raise DefinitionError([Finding(message=f"there are no definitions (*.yaml) in {folder}")])
+    return documents
+
+
+def _read_text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        if len(raw) > MAX_FILE_BYTES:
+            raise DefinitionError([Finding(file=str(path), message=f"larger than {MAX_FILE_BYTES:,} bytes")])
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DefinitionError([Finding(file=str(path), line=line, message="is not UTF-8")]) from None
+    except OSError as error:
+        raise DefinitionError([Finding(file=str(path), message=f"cannot be read: {error.strerror}")]) from None
+
+
+def read_documents(text: str, file: str = "") -> list[Document]:
+    """The documents of one YAML text; empty ones are left out.
+
+    Raises:
+        DefinitionError: ``text`` is no YAML, with the line and what was expected there.
+    """
+    try:
+        nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        context = f"{error.context}, " if error.context else ""
+        raise DefinitionError(
+            [Finding(file=file, line=mark.line + 1 if mark else 0, message=f"no YAML: {context}{error.problem}")]
+        ) from None
+    except yaml.YAMLError as error:
+        raise DefinitionError([Finding(file=file, message=f"no YAML: {error}")]) from None
+    return [_Reader(file).document(node) for node in nodes if not _is_empty(node)]
+
+
+def _is_empty(node: yaml.Node | None) -> bool:
+    return node is None or (isinstance(node, yaml.ScalarNode) and node.value == "" and node.style not in _QUOTED)
+
+
+class _Reader:
+    """Turns the nodes of one document into plain values, and notes their lines."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._lines: dict[PathKey, int] = {}
+        self._seen: set[int] = set()
+
+    def document(self, node: yaml.Node) -> Document:
+        data = self._value(node, ())
+        return Document(data=data, file=self._file, lines=self._lines)
+
+    def _fail(self, node: yaml.Node, message: str) -> DefinitionError:
+        return DefinitionError([Finding(file=self._file, line=node.start_mark.line + 1, message=message)])
+
+    def _value(self, node: yaml.Node, path: PathKey) -> Any:
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > MAX_DEPTH:
+            raise self._fail(node, f"nested more than {MAX_DEPTH} levels deep")
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            raise self._fail(node, f"the tag {node.tag} means nothing here")
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        if id(node) in self._seen:
+            raise self._fail(node, "anchors and aliases on lists and mappings are not taken; write it out")
+        self._seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
+        return dict(self._pairs(node, path))
+
+    def _pairs(self, node: yaml.Node, path: PathKey) -> Iterator[tuple[str, Any]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self._fail(key_node, "a key is a text")
+            key = key_node.value
+            if key in seen:
+                raise self._fail(key_node, f"the key {key!r} stands here twice")
+            seen.add(key)
+            self._lines[(*path, key)] = key_node.start_mark.line + 1
+            yield key, self._value(value_node, (*path, key))
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text: str = node.value
+    if node.style in _QUOTED or node.tag == "tag:yaml.org,2002:binary":
+        return text
+    if _NULL.match(text):
+        return None
+    if _BOOL.match(text):
+        return text.lower() == "true"
+    if _INT.match(text):
+        return int(text) if len(text) <= 400 else text
+    if _OCTAL_OR_HEX.match(text):
+        return int(text, 0)
+    return float(text) if _FLOAT.match(text) else text

@@ -1,0 +1,88 @@
+"""ActionMap: trigger, how and when, and which webhook."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+
+from actionmap.catalog.models.base import Definition, Model, Name, as_object_of
+from actionmap.catalog.models.trigger import Comparison, Trigger
+from actionmap.event import to_millis, to_rfc3339
+
+
+def _read_time(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no RFC 3339 time, such as 2026-11-01T00:00:00Z") from None
+
+
+def _check_zone(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its zone: write Z or an offset at the end, such as 2026-11-01T00:00:00Z")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_read_time), AfterValidator(_check_zone)]
+
+
+class PageUrlCondition(Comparison):
+    """A comparison of the URL of the event's page."""
+
+
+class PageUrls(Model):
+    """On which pages the map may fire: entries are alternatives; an event without a page fails ``include``."""
+
+    include: Annotated[tuple[PageUrlCondition, ...], Field(strict=False)] = ()
+    exclude: Annotated[tuple[PageUrlCondition, ...], Field(strict=False)] = ()
+
+
+class Activation(Model):
+    """When a match fires."""
+
+    type: Literal["immediate"] = "immediate"
+
+
+class Frequency(Model):
+    """How often the map may fire for one visitor."""
+
+    max: Annotated[int, Field(ge=1, le=10_000)] = 1
+    per: Literal["session"] = "session"
+    scope: Literal["map"] = "map"
+
+
+class Action(Model):
+    """What a match does."""
+
+    webhook: Name
+
+
+class ActionMap(Definition):
+    """Trigger, how and when, and which webhook."""
+
+    kind_name: ClassVar[str] = "ActionMap"
+
+    active: bool = True
+    trigger: Trigger
+    page_urls: PageUrls = PageUrls()
+    activation: Annotated[Activation, as_object_of("type")] = Activation()
+    start_date: Moment | None = None
+    end_date: Moment | None = None
+    priority: Literal["low", "medium", "high"] = "medium"
+    frequency: Literal["every"] | Frequency = Frequency()
+    action: Action
+    mode: Literal["live"] = "live"
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> Self:
+        if self.start_date and self.end_date and self.start_date >= self.end_date:
+            raise ValueError("endDate lies before startDate, so the map could never fire")
+        return self
+
+    @field_serializer("start_date", "end_date")
+    def _write_time(self, moment: datetime | None) -> str | None:
+        return None if moment is None else to_rfc3339(to_millis(moment))

@@ -1,0 +1,67 @@
+"""What all definitions share: strict fields, camelCase outside, a name that is unique per kind."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+_DURATION = re.compile(r"^(\d{1,9})([smhd])$", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+#: How a definition is called: a slug.
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", examples=["pricing-hot-lead"]),
+]
+
+
+def _check_duration(text: str) -> str:
+    if not _DURATION.match(text):
+        raise ValueError(f"{text!r} is no duration; write a whole number and s, m, h or d, such as 10m")
+    return text
+
+
+#: ``<integer><s|m|h|d>``, kept as written.
+Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["10m"])]
+
+
+def seconds(duration: str) -> int:
+    """Seconds of a ``Duration``."""
+    match = _DURATION.match(duration)
+    assert match is not None, duration
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def as_object_of(key: str) -> BeforeValidator:
+    """Let ``key``'s value stand for the whole object: ``activation: immediate`` is ``activation: {type: immediate}``."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class Model(BaseModel):
+    """A part of a definition: frozen, strict about types, and no field that it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=False
+    )
+
+    def as_written(self) -> dict[str, Any]:
+        """The JSON form, without the fields that were not given."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Definition(Model):
+    """One definition of one kind."""
+
+    #: The word in ``kind:``.
+    kind_name: ClassVar[str]
+
+    name: Name
+    description: str = Field(default="", max_length=2000)
+
+    @property
+    def key(self) -> str:
+        """Kind and name: unique in a set of definitions."""
+        return f"{self.kind_name}/{self.name}"

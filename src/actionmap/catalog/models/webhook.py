@@ -1,0 +1,72 @@
+"""Webhook: the action template that maps every field of a data action's input contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from actionmap.catalog.models.base import Definition, Duration, Model, Name
+from actionmap.catalog.models.integration import HeaderName
+
+Scalar = str | int | float | bool | None
+
+
+class Mapping(Model):
+    """One contract field's source: a static ``value``, or a dynamic ``lookup`` with what to do when it has no value."""
+
+    value: Scalar = None
+    lookup: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    on_missing: Literal["sendNull", "omit", "skip", "default"] | None = None
+    default: Scalar = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = self.model_fields_set
+        if ("value" in given) == ("lookup" in given):
+            raise ValueError("give exactly one of value and lookup")
+        if "value" in given and given & {"on_missing", "default"}:
+            raise ValueError("onMissing and default belong to a lookup; a static value is never missing")
+        if self.on_missing == "default" and "default" not in given:
+            raise ValueError("onMissing: default needs default: with the value to send")
+        if "default" in given and self.on_missing not in (None, "default"):
+            raise ValueError(f"default: contradicts onMissing: {self.on_missing}")
+        return self
+
+    @property
+    def when_missing(self) -> str:
+        """``onMissing`` with its default: ``default`` where a default is given, else ``sendNull``."""
+        return self.on_missing or ("default" if "default" in self.model_fields_set else "sendNull")
+
+
+class Retry(Model):
+    """When a failed attempt is repeated."""
+
+    attempts: Annotated[int, Field(ge=1, le=100, description="tries in all")] = 8
+    schedule: Literal["exponential"] | Annotated[tuple[Duration, ...], Field(min_length=1, strict=False)] = "exponential"
+    max_age: Duration = "3d"
+
+
+class WebhookDelivery(Model):
+    """How the webhook's requests are delivered."""
+
+    retry: Retry = Retry()
+    order: Literal["bestEffort"] = "bestEffort"
+    mode: Literal["async"] = "async"
+    idempotency_header: HeaderName = "Idempotency-Key"
+    log_request_body: Literal[False] = False
+    log_response_body: Literal[False] = False
+
+
+class Webhook(Definition):
+    """The action template: a data action and a mapping for every field of its input contract."""
+
+    kind_name: ClassVar[str] = "Webhook"
+
+    data_action: Name
+    state: Literal["draft", "published", "archived"] = "draft"
+    mappings: dict[str, Mapping] = {}
+    delivery: WebhookDelivery = WebhookDelivery()
+
+
+

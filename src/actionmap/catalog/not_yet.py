@@ -1,0 +1,83 @@
+"""What the language of definitions knows and this version does not act on: refused by name, never ignored.
+
+Acting on one of these means deleting its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from actionmap.catalog.documents import PathKey
+
+#: Kind → fields, as dotted paths, whose mere presence is refused.
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "Integration": ("limits.ratePerSecond",),
+    "DataAction": ("response.variables", "response.traits", "response.onFailure"),
+    "Webhook": (),
+    "Segment": ("expiresAfter",),
+    "ActionMap": ("schedule", "exclusiveGroup", "holdoutPercent", "activation.delaySeconds"),
+}
+#: Kind → field → values of it that are refused.
+_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "Integration": {"auth.type": ("oauth2ClientCredentials",)},
+    "DataAction": {"request.contentType": ("xml", "formEncoded", "formData")},
+    "Webhook": {
+        "delivery.order": ("strict",),
+        "delivery.mode": ("sync",),
+        "delivery.logRequestBody": (True,),
+        "delivery.logResponseBody": (True,),
+    },
+    "ActionMap": {
+        "mode": ("shadow",),
+        "activation": ("delay", "onNextSession", "onNextVisit"),
+        "activation.type": ("delay", "onNextSession", "onNextVisit"),
+        "frequency.scope": ("group",),
+    },
+}
+_TRIGGER_LEAVES = ("sequence", "absence", "segmentEntered", "segmentLeft")
+
+
+def not_acted_on(kind: str, data: dict[str, Any]) -> Iterator[tuple[PathKey, str]]:
+    """Path and name of everything in ``data`` that this version does not act on."""
+    for field in _FIELDS.get(kind, ()):
+        path = tuple(field.split("."))
+        if _at(data, path) is not _ABSENT:
+            yield path, path[-1]
+    for field, values in _VALUES.get(kind, {}).items():
+        path = tuple(field.split("."))
+        value = _at(data, path)
+        if any(value is refused or (value == refused and type(value) is type(refused)) for refused in values):
+            yield path, f"{path[-1]}: {str(value).lower() if isinstance(value, bool) else value}"
+    per = _at(data, ("frequency", "per"))
+    if kind == "ActionMap" and per not in (_ABSENT, "session"):
+        yield ("frequency", "per"), f"per: {per}"
+    for root in ("trigger", "when"):
+        yield from _in_trigger(data.get(root), (root,))
+
+
+def _in_trigger(node: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _in_trigger(child, (*path, index))
+    if not isinstance(node, dict):
+        return
+    for leaf in _TRIGGER_LEAVES:
+        if leaf in node:
+            yield (*path, leaf), leaf
+    within = _at(node, ("count", "within"))
+    if isinstance(within, str) and within != "session":
+        yield (*path, "count", "within"), f"within: {within}"
+    for inner in ("all", "any", "not"):
+        yield from _in_trigger(node.get(inner), (*path, inner))
+
+
+_ABSENT = object()
+
+
+def _at(data: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        if not isinstance(data, dict) or key not in data:
+            return _ABSENT
+        data = data[key]
+    return data

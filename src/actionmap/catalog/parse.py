@@ -1,0 +1,188 @@
+"""Document → Definition, with findings that name the place, what was expected, and the nearest known word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from actionmap.catalog.documents import Document, PathKey
+from actionmap.catalog.models import KINDS, Definition
+from actionmap.catalog.not_yet import not_acted_on
+from actionmap.errors import DefinitionError, Finding
+
+#: A set of definitions by their key ``Kind/name``.
+Definitions = Mapping[str, Definition]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the known word that ``word`` most likely is, or nothing."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def parse_definition(document: Document, kind: str | None = None) -> Definition:
+    """The definition that ``document`` holds.
+
+    Args:
+        document: An object with ``kind`` and the fields of that kind.
+        kind: The kind, where the place it came from tells it; then ``kind`` may be missing in the document.
+
+    Raises:
+        DefinitionError: it is none; all findings at once, with file and line.
+    """
+    data = document.data
+    if not isinstance(data, dict):
+        raise _failed(document, "", [((), "a definition is a mapping with kind, name and more")])
+    written = data.get("kind", kind)
+    if written not in KINDS or (kind is not None and written != kind):
+        expected = kind or f"one of {', '.join(KINDS)}"
+        hint = nearest(str(written), KINDS) if kind is None else ""
+        raise _failed(document, "", [(("kind",), f"kind is {written!r}; expected {expected}{hint}")])
+    fields = {key: value for key, value in data.items() if key != "kind"}
+    subject = f"{written} {fields.get('name', '?')}"
+    too_early = [
+        (path, f"{name!r} is not acted on yet in this version; remove it") for path, name in not_acted_on(written, fields)
+    ]
+    if too_early:
+        raise _failed(document, subject, too_early)
+    try:
+        return KINDS[written].model_validate(fields)
+    except ValidationError as error:
+        raise _failed(document, subject, _readable(written, error.errors(include_url=False))) from None
+
+
+def parse_documents(documents: Iterable[Document]) -> tuple[dict[str, Definition], dict[str, Document]]:
+    """All definitions of ``documents`` and the document of each, both by key.
+
+    Raises:
+        DefinitionError: some are wrong, or two of one kind have one name; all findings at once.
+    """
+    definitions: dict[str, Definition] = {}
+    sources: dict[str, Document] = {}
+    findings: list[Finding] = []
+    for document in documents:
+        try:
+            definition = parse_definition(document)
+        except DefinitionError as error:
+            findings.extend(error.findings)
+            continue
+        if first := sources.get(definition.key):
+            place = f"{first.file}:{first.line(('name',))}"
+            message = f"there is already one of this kind and name at {place}"
+            findings.extend(_failed(document, _subject(definition.key), [(("name",), message)]).findings)
+        definitions[definition.key] = definition
+        sources[definition.key] = document
+    if findings:
+        raise DefinitionError(findings)
+    return definitions, sources
+
+
+def located(findings: Iterable[Finding], sources: Mapping[str, Document]) -> list[Finding]:
+    """``findings`` with the file and line of the definitions they are about, in order of place."""
+    placed = []
+    for finding in findings:
+        source = sources.get(finding.subject.replace(" ", "/", 1))
+        if source is not None:
+            path = tuple(int(part) if part.isdigit() else part for part in finding.path.split(".") if part)
+            finding = replace(finding, file=source.file, line=source.line(path))
+        placed.append(finding)
+    return sorted(placed, key=lambda finding: (finding.file, finding.line, finding.message))
+
+
+def _subject(key: str) -> str:
+    return key.replace("/", " ", 1)
+
+
+def _failed(document: Document, subject: str, problems: Iterable[tuple[PathKey, str]]) -> DefinitionError:
+    return DefinitionError(
+        [
+            Finding(
+                message=message,
+                file=document.file,
+                line=document.line(path),
+                path=".".join(map(str, path)),
+                subject=subject,
+            )
+            for path, message in problems
+        ]
+    )
+
+
+def _readable(kind: str, errors: list[ErrorDetails]) -> Iterator[tuple[PathKey, str]]:
+    paths = [_path(error["loc"]) for error in errors]
+    for error, path in zip(errors, paths, strict=True):
+        union_miss = any("[" in str(part) for part in error["loc"])
+        if union_miss and any(other[: len(path)] == path and other != path for other in paths):
+            continue
+        yield path, _message(kind, error)
+
+
+def _message(kind: str, error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            word = str(error["loc"][-1])
+            return f"unknown field {word!r}{nearest(word, _field_names(KINDS[kind]))}"
+        case "missing":
+            return f"the field {error['loc'][-1]!r} is missing"
+        case "literal_error" | "enum":
+            expected = str(error.get("ctx", {}).get("expected", ""))
+            known = [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
+            return f"{error['input']!r} is not one of {', '.join(known)}{nearest(str(error['input']), known)}"
+        case "string_pattern_mismatch" if error["loc"][-1] == "name":
+            return f"{error['input']!r} is no name; write lower-case letters, digits, '-', '_' and '.'"
+        case "value_error":
+            return error["msg"].removeprefix("Value error, ")
+        case _:
+            return error["msg"][0].lower() + error["msg"][1:]
+
+
+_TRIGGER_TAGS = frozenset({"all", "any", "not", "segment", "event", "count", "key"})
+
+
+def _path(loc: tuple[int | str, ...]) -> PathKey:
+    """``loc`` without what pydantic adds to it for the branches of a union."""
+    path: list[str | int] = []
+    tag_follows = False
+    for part in loc:
+        if isinstance(part, str):
+            is_tag = tag_follows and part in _TRIGGER_TAGS
+            is_auth = path == ["auth"] and part in ("none", "basic", "bearer", "apiKey")
+            if is_tag or is_auth or "[" in part or part[:1].isupper() or part in ("str", "int", "float", "bool"):
+                tag_follows = tag_follows and not is_tag
+                continue
+        path.append(part)
+        tag_follows = part in ("trigger", "when", "not") or (
+            isinstance(part, int) and len(path) > 1 and path[-2] in ("all", "any")
+        )
+    return tuple(path)
+
+
+@lru_cache
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
+    """The names, as written, of all fields of ``model`` and of the models inside it."""
+    names: set[str] = set()
+    waiting, seen = [model], set[type[BaseModel]]()
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for name, info in current.model_fields.items():
+            names.add(info.alias or name)
+            waiting.extend(_models_in(info.annotation))
+    return frozenset(names)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, tuple, dict) or hasattr(annotation, "__metadata__"):
+        for inner in get_args(annotation):
+            yield from _models_in(inner)

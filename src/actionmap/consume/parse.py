@@ -1,0 +1,87 @@
+"""Record → Event, or the reason why it is none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from actionmap.delivery import DeadLetter
+from actionmap.errors import Rejected
+from actionmap.event import Event, to_millis
+from actionmap.wire import parse_event
+
+#: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
+MAX_AHEAD_MS = 5 * 60 * 1000
+_KEPT_CHARACTERS = 4096
+
+
+class Record(NamedTuple):
+    """The raw Kafka item."""
+
+    topic: str
+    partition: int
+    offset: int
+    #: Milliseconds since 1970.
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def position(self) -> str:
+        """``topic/partition/offset``: its id, and that of an event without one."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Parsed(NamedTuple):
+    """An event, and whether its time was clamped to the record's."""
+
+    event: Event
+    clamped: bool
+
+
+def parse_record(record: Record) -> Parsed:
+    """The event that ``record`` holds.
+
+    Raises:
+        Rejected: it holds none.
+    """
+    if record.value is None:
+        raise Rejected("empty", "the record has no value")
+    wire = parse_event(record.value)
+    time = record.timestamp if wire.timestamp is None else to_millis(wire.timestamp)
+    clamped = time > record.timestamp + MAX_AHEAD_MS
+    return Parsed(
+        Event(
+            id=wire.event_id or record.position,
+            name=wire.event_name,
+            visitor_id=wire.visitor_id,
+            time=record.timestamp if clamped else time,
+            recorded_at=record.timestamp,
+            customer_id=wire.customer_id,
+            page=wire.page,
+            referrer_url=wire.referrer_url,
+            user_agent=wire.user_agent,
+            ip_address=wire.ip_address,
+            search_query=wire.search_query,
+            language=wire.language,
+            attributes=wire.attributes or {},
+            traits=wire.traits or {},
+        ),
+        clamped,
+    )
+
+
+def dead_letter(record: Record, reason: str, detail: str) -> DeadLetter:
+    """The dead letter that keeps ``record`` for people."""
+    return DeadLetter(
+        id=record.position,
+        kind="record",
+        reason=reason,
+        detail=detail,
+        at=record.timestamp,
+        key=_text(record.key),
+        value=_text(record.value),
+    )
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw[: _KEPT_CHARACTERS * 4].decode(errors="replace")[:_KEPT_CHARACTERS]

@@ -1,0 +1,130 @@
+"""Visitor + Event → the visitor with that event in it: session, counters, traits, segments (semantics §2)."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from actionmap.catalog.paths import Scope
+from actionmap.catalog.rulebook import Rulebook
+from actionmap.decide.enrich import browser_and_device, campaign_of, referrer_of
+from actionmap.event import PAGE_VIEWED, Event
+from actionmap.visitor import Browser, Session, Visitor
+
+#: Names kept of traits and of session attributes, and search terms of a session: the newest come in, the oldest go.
+MAX_NAMES = 500
+MAX_SEARCH_TERMS = 100
+
+
+def observe_late(visitor: Visitor | None, event: Event) -> Visitor:
+    """The visitor after a late event: it updates traits and customer, and counts in nothing."""
+    after = _known(visitor, event)
+    _identify(after, event)
+    return after
+
+
+def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, session_timeout_ms: int) -> Scope:
+    """The visitor with ``event`` in it, as the scope that maps are judged by; ``visitor`` itself stays as it was.
+
+    Args:
+        visitor: The visitor before; None for one never seen.
+        event: An event that is neither a duplicate nor late.
+        rulebook: Whose counters and segments are kept.
+        session_timeout_ms: A longer gap than this starts a new session.
+    """
+    after = _known(visitor, event)
+    _identify(after, event)
+    after.first_seen_at = min(after.first_seen_at, event.time)
+    after.last_seen_at = max(after.last_seen_at, event.time)
+    after.event_count += 1
+    session = _session(after, event, session_timeout_ms)
+    after.session = session
+    _enrich(session, event)
+    scope = Scope(event, after, session)
+    _count(scope, rulebook)
+    _assign_segments(scope, rulebook)
+    return scope
+
+
+def _known(visitor: Visitor | None, event: Event) -> Visitor:
+    if visitor is None:
+        return Visitor(id=event.visitor_id, first_seen_at=event.time, last_seen_at=event.time)
+    return copy(visitor)
+
+
+def _identify(after: Visitor, event: Event) -> None:
+    if event.traits:
+        after.traits = _newest(after.traits, event.traits)
+    if event.customer_id is not None:
+        after.customer_id = event.customer_id
+
+
+def _newest(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**old, **new}
+    if len(merged) > MAX_NAMES:
+        kept = list({name: None for name in (*old, *new) if name not in new} | dict.fromkeys(new))[-MAX_NAMES:]
+        merged = {name: merged[name] for name in kept}
+    return merged
+
+
+def _session(after: Visitor, event: Event, timeout_ms: int) -> Session:
+    current = after.session
+    if current is None or event.time - current.last_event_at > timeout_ms:
+        after.session_count += 1
+        return Session(number=after.session_count, created_at=event.time, last_event_at=event.time)
+    session = copy(current)
+    session.created_at = min(session.created_at, event.time)
+    session.last_event_at = max(session.last_event_at, event.time)
+    return session
+
+
+def _enrich(session: Session, event: Event) -> None:
+    session.event_count += 1
+    if event.name == PAGE_VIEWED:
+        session.pageview_count += 1
+    if event.customer_id is not None:
+        session.authenticated = True
+    if event.attributes:
+        session.attributes = _newest(session.attributes, event.attributes)
+    if event.search_query and event.search_query not in session.search_terms:
+        session.search_terms = [*session.search_terms, event.search_query][-MAX_SEARCH_TERMS:]
+    if event.user_agent and session.device is None:
+        browser, session.device = browser_and_device(event.user_agent)
+        session.browser = Browser(browser.family, browser.version, event.language)
+    elif event.language and session.browser is None:
+        session.browser = Browser(lang=event.language)
+    page = event.page
+    if page is not None:
+        session.last_page = page
+        if session.mkt_campaign is None and page.url:
+            session.mkt_campaign = campaign_of(page.url)
+    if event.referrer_url and session.referrer is None:
+        domain = page.parts.domain if page else None
+        session.referrer = referrer_of(event.referrer_url, domain, session.mkt_campaign)
+
+
+def _count(scope: Scope, rulebook: Rulebook) -> None:
+    """Note the event's time with each counter it belongs to, keeping as many of the smallest as any map asks for."""
+    session, event = scope.session, scope.event
+    counters = rulebook.counters.get(event.name)
+    if not counters:
+        return
+    counts = dict(session.counts)
+    for counter in counters:
+        if counter.where(scope):
+            times = list(counts.get(counter.key, ()))
+            insort(times, event.time)
+            counts[counter.key] = times[: counter.keep]
+    session.counts = counts
+
+
+def _assign_segments(scope: Scope, rulebook: Rulebook) -> None:
+    """Judge every segment; each sees the membership of those it asks for."""
+    members: list[str] = []
+    scope.visitor.segments = members
+    for segment in rulebook.segments:
+        if segment.test(scope):
+            members.append(segment.name)
+    members.sort()

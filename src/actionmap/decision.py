@@ -1,0 +1,47 @@
+"""Decision: all verdicts of one event, the deliveries owed, and the visitor afterwards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.visitor import Visitor
+
+#: Why a map fired or did not (semantics §5). One word per reason, everywhere.
+Reason = Literal[
+    "fired",
+    "condition-false",
+    "not-live",
+    "outside-dates",
+    "page-url",
+    "capped",
+    "lookup-missing",
+    "unrenderable",
+    "error",
+]
+
+
+class Verdict(Struct, frozen=True):
+    """One map's answer for one event."""
+
+    action_map: str
+    reason: Reason
+    #: What exactly stood in the way, for people; empty where the reason says it all.
+    detail: str = ""
+
+
+class Decision(Struct, frozen=True):
+    """What one event leads to."""
+
+    #: ``judged``; ``duplicate`` and ``late`` events are not judged.
+    outcome: Literal["judged", "duplicate", "late"]
+    #: The visitor with this event in it.
+    visitor: Visitor
+    verdicts: tuple[Verdict, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    #: Deliveries that are dead at birth (``unrenderable``).
+    dead_letters: tuple[DeadLetter, ...] = ()
+    #: Mappings that had no value, as ``map/field``.
+    missing_lookups: tuple[str, ...] = ()

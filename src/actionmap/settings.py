@@ -1,0 +1,118 @@
+"""Settings: read once at the start, from the environment (`ACTIONMAP_*`) or a file, then passed on as plain values."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from actionmap.errors import SettingsError
+
+Right = Literal["ingest", "read", "edit", "publish"]
+RIGHTS: tuple[Right, ...] = ("ingest", "read", "edit", "publish")
+
+
+def _split(value: object) -> object:
+    return tuple(part for part in value.replace(",", " ").split() if part) if isinstance(value, str) else value
+
+
+def _check_allow(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in entries:
+        if "/" in entry:
+            try:
+                ip_network(entry)
+            except ValueError as error:
+                raise ValueError(f"{entry!r} is no CIDR: {error}") from error
+    return entries
+
+
+def _check_keys(keys: SecretStr) -> SecretStr:
+    parse_api_keys(keys.get_secret_value())
+    return keys
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """All settings. Every one has a default that works on one machine, but for the API keys."""
+
+    model_config = SettingsConfigDict(env_prefix="ACTIONMAP_", extra="ignore", frozen=True, validate_default=True)
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, comma-separated")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="redis:// or rediss:// URL")
+    redis_prefix: str = Field("am", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="what every key begins with")
+    events_topic: str = Field("website-events", description="the topic that website events are read from")
+    events_topic_partitions: int = Field(64, ge=1, le=256, description="partitions, when the topic has to be created")
+    consumer_group: str = Field("actionmap", description="the Kafka consumer group of the engine")
+    session_timeout: Seconds = Field(20 * 60, description="seconds without an event after which a session ends")
+    allowed_lateness: Seconds = Field(24 * 3600, description="seconds behind stream time after which an event is late")
+    visitor_ttl: Seconds = Field(90 * 86_400, description="seconds after which a visitor without events is forgotten")
+    visitor_cache: int = Field(20_000, ge=0, description="visitors kept in a worker's memory")
+    outbox_cap: int = Field(20_000, ge=1, description="deliveries owed per partition before the partition waits")
+    company: str = Field("default", description="the company the definitions belong to; part of every delivery's id")
+    egress_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_allow)] = Field(
+        (), description="CIDRs or host names that may be reached although private, and over http"
+    )
+    api_url: str = Field("http://127.0.0.1:8080", description="where the commands find the server")
+    api_key: SecretStr = Field(SecretStr(""), description="the key the commands use")
+    api_keys: Annotated[SecretStr, AfterValidator(_check_keys)] = Field(
+        SecretStr(""), description="the keys the server accepts: KEY:right+right, separated by commas"
+    )
+    host: str = Field("127.0.0.1", description="the address that `serve` listens on")
+    port: int = Field(8080, ge=0, le=65_535, description="the port that `serve` listens on")
+    metrics_port: int = Field(9464, ge=0, le=65_535, description="the port of health and metrics of `run`; 0: any")
+    ingest_rate: float = Field(10_000, gt=0, description="events a second that one API key may send to one collector")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The CIDRs of ``egress_allow``."""
+        return tuple(ip_network(entry) for entry in self.egress_allow if "/" in entry)
+
+    @property
+    def egress_hosts(self) -> frozenset[str]:
+        """The host names and single addresses of ``egress_allow``, in lower case."""
+        return frozenset(entry.lower() for entry in self.egress_allow if "/" not in entry)
+
+
+def parse_api_keys(text: str) -> dict[str, frozenset[Right]]:
+    """``KEY:right+right, …`` as rights by key.
+
+    Raises:
+        ValueError: an entry has no such form; the message shows no key.
+    """
+    keys: dict[str, frozenset[Right]] = {}
+    for number, entry in enumerate((part for part in text.replace(",", " ").split() if part), 1):
+        key, colon, rights = entry.rpartition(":")
+        given = frozenset(rights.split("+"))
+        if not colon or len(key) < 8 or not given <= set(RIGHTS):
+            raise ValueError(
+                f"entry {number} is not KEY:rights with a key of at least 8 characters "
+                f"and rights of {', '.join(RIGHTS)} joined by +"
+            )
+        keys[key] = given  # type: ignore[assignment]
+    return keys
+
+
+def load_settings(env_file: Path | None = None, **given: object) -> Settings:
+    """Settings from ``given``, then the environment, then ``env_file`` (lines ``ACTIONMAP_NAME=value``).
+
+    Raises:
+        SettingsError: a value is wrong; the message names each, and shows no secret.
+    """
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"there is no settings file {env_file}")
+    try:
+        return Settings(_env_file=env_file, **given)  # type: ignore[call-arg,arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"ACTIONMAP_{'_'.join(str(part) for part in problem['loc']).upper()}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False)
+        )
+        raise SettingsError(problems) from None

@@ -1,0 +1,66 @@
+"""Logs and metrics: their set-up, and the catalogue of metric names."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Logger = structlog.stdlib.BoundLogger
+
+
+def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -> None:
+    """Write one line per unit of work to standard error: text on a terminal, JSON otherwise."""
+    as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    # Both write full URLs, which may carry a key, at INFO and DEBUG.
+    for name in ("httpx", "httpcore", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def logger(part: str) -> Logger:
+    """The logger of one part of actionmap."""
+    return structlog.get_logger(part=part)  # type: ignore[no-any-return]
+
+
+class Metrics:
+    """Every metric there is, in one registry. Labels are bounded: a map, a reason, an outcome; never a visitor."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        new = {"registry": self.registry}
+        # Counters
+        self.events = Counter("actionmap_events", "Events evaluated, by outcome", ["outcome"], **new)
+        self.verdicts = Counter("actionmap_verdicts", "Verdicts, by map and reason", ["action_map", "reason"], **new)
+        self.missing_lookups = Counter("actionmap_missing_lookups", "Lookups without a value", ["mapping"], **new)
+        self.unknown_fields = Counter("actionmap_unknown_event_fields", "Unknown top-level keys of events", **new)
+        self.clamped_times = Counter("actionmap_clamped_event_times", "Event times too far in the future", **new)
+        self.dead_letters = Counter("actionmap_dead_letters", "Dead letters, by kind and reason", ["kind", "reason"], **new)
+        self.commits = Counter("actionmap_commits", "Partition batches, by what became of them", ["status"], **new)
+        self.attempts = Counter("actionmap_delivery_attempts", "Attempts, by outcome", ["integration", "outcome"], **new)
+        self.collected = Counter("actionmap_collected_events", "Events at the collector, by result", ["result"], **new)
+        # Histograms and gauges, in seconds
+        self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)
+        self.event_to_delivery = Histogram(
+            "actionmap_event_to_delivery_seconds", "From the record in Kafka to the webhook accepted", **new
+        )
+        self.lag = Gauge("actionmap_partition_lag", "Records not yet evaluated", ["partition"], **new)
+        self.outbox = Gauge("actionmap_outbox_deliveries", "Deliveries owed", ["partition"], **new)
+        self.in_flight = Gauge("actionmap_deliveries_in_flight", "Requests in flight", **new)
+        self.rulebook_revision = Gauge("actionmap_rulebook_revision", "Revision of the rulebook in use", **new)
+        self.halted = Gauge("actionmap_partitions_halted", "Partitions that stopped and need a person", **new)

@@ -1,0 +1,116 @@
+"""The event as it travels (design §3.1): bytes → WireEvent, or the reason why it is none.
+
+The collector, `actionmap send` and the consumer read events through this one door.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from actionmap.errors import Rejected
+from actionmap.event import (
+    EVENT_NAME_PATTERN,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_DEPTH,
+    MAX_ID_CHARACTERS,
+    RESERVED_EVENTS,
+    Page,
+)
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+
+class WireEvent(Struct, frozen=True, rename="camel"):
+    """An event as sent: JSON, UTF-8, camelCase."""
+
+    # Python's $ also matches before a line break at the end.
+    event_name: Annotated[str, Meta(pattern=EVENT_NAME_PATTERN.removesuffix("$") + r"\Z")]
+    visitor_id: Id
+    event_id: Id | None = None
+    customer_id: Id | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    page: Page | None = None
+    referrer_url: str | None = None
+    user_agent: str | None = None
+    ip_address: str | None = None
+    search_query: str | None = None
+    language: str | None = None
+    attributes: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+
+
+KNOWN_FIELDS = frozenset(WireEvent.__struct_encode_fields__)
+
+_event_decoder = msgspec.json.Decoder(WireEvent)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
+
+
+def parse_event(value: bytes) -> WireEvent:
+    """The event that ``value`` spells.
+
+    Args:
+        value: UTF-8 JSON, at most 32 KB, at most 16 levels deep.
+
+    Raises:
+        Rejected: it is none. Reasons: ``too-large``, ``not-utf-8``, ``too-deep``, ``malformed-json``,
+            ``not-an-object``, ``invalid-field``, ``reserved-event``.
+    """
+    if len(value) > MAX_EVENT_BYTES:
+        raise Rejected("too-large", f"{len(value):,} bytes; at most {MAX_EVENT_BYTES:,} are taken")
+    # More brackets than levels allowed is rare, and the only case in which levels must be counted.
+    if value.count(b"{") + value.count(b"[") > MAX_EVENT_DEPTH and _depth(value) > MAX_EVENT_DEPTH:
+        raise Rejected("too-deep", f"nested more than {MAX_EVENT_DEPTH} levels deep")
+    try:
+        event = _event_decoder.decode(value)
+    except UnicodeDecodeError:
+        raise Rejected("not-utf-8", _first_bad_byte(value)) from None
+    except msgspec.ValidationError as error:
+        raise _invalid(value, error) from None
+    except msgspec.DecodeError as error:
+        raise Rejected("malformed-json", str(error)) from None
+    if event.event_name in RESERVED_EVENTS:
+        raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
+    return event
+
+
+def _first_bad_byte(value: bytes) -> str:
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start} ({value[error.start]:#04x}) is not UTF-8"
+    return "an escaped character is half of a surrogate pair"
+
+
+def _invalid(value: bytes, error: msgspec.ValidationError) -> Rejected:
+    if not value.lstrip().startswith(b"{"):
+        return Rejected("not-an-object", "an event is a JSON object")
+    match = _INVALID.match(str(error))
+    assert match is not None
+    return Rejected("invalid-field", f"{match['where'] or 'event'}: {match['what']}")
+
+
+def _depth(value: bytes) -> int:
+    depth = deepest = 0
+    for token in _brackets(value):
+        depth += 1 if token in b"{[" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+def _brackets(value: bytes) -> Iterator[bytes]:
+    return (token for token in _BRACKET_OR_STRING.findall(value) if token in b"{}[]")
+
+
+def unknown_fields(value: bytes) -> int:
+    """How many top-level keys of the event ``value`` are unknown: they are kept out of state, and counted."""
+    return len(_fields_decoder.decode(value).keys() - KNOWN_FIELDS)

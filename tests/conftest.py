@@ -1,0 +1,44 @@
+"""Real parts for the tests: one embedded broker and one embedded store for the whole run, on loopback."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from itertools import count
+
+import pytest
+
+from actionmap.embedded import embedded_broker, embedded_store
+
+for name in [name for name in os.environ if name.startswith("ACTIONMAP_")]:
+    del os.environ[name]
+
+_numbers = count()
+
+
+@contextmanager
+def _running(part: AbstractAsyncContextManager[str]) -> Iterator[str]:
+    with asyncio.Runner() as runner:
+        address = runner.run(part.__aenter__())
+        yield address
+        runner.run(part.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """Bootstrap address of a real Kafka-protocol broker."""
+    with _running(embedded_broker()) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Valkey whose every write is on disk before it answers."""
+    with _running(embedded_store(tmp_path_factory.mktemp("valkey"))) as url:
+        yield url
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test of this run uses: for topics, groups and key prefixes."""
+    return f"t{os.getpid()}-{next(_numbers)}"

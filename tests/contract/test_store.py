@@ -1,0 +1,186 @@
+"""What every store promises, asked of the in-memory twin and of real Valkey."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.errors import Conflict, Unreachable
+from actionmap.store.memory import MemoryStore
+from actionmap.store.protocols import Applied, Commit, Fence, Store
+from actionmap.store.redis import RedisStore
+
+P = 3
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest, valkey: str, unique: str) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore(outbox_cap=3)
+    else:
+        redis = RedisStore(valkey, prefix=unique, outbox_cap=3, clock=lambda: 7)
+        yield redis
+        await redis.close()
+
+
+def delivery(id_: str, owed_at: int = 10, **given: Any) -> Delivery:
+    return Delivery(
+        id=id_, integration="crm", webhook="w", action_map="m", visitor_id="v", event_id="e", at=owed_at,
+        owed_at=owed_at, method="POST", target="/x", body="{}", **given,
+    )  # fmt: skip
+
+
+async def claimed(store: Store, token: str = "t0") -> None:
+    await store.claim(P, owner="me", token=token, cluster="c", partitions=4)
+
+
+def commit(expected: str, token: str, offset: int = 5, revision: int = 1, **given: Any) -> Commit:
+    return Commit(expected_token=expected, token=token, offset=offset, revision=revision, stream_time=99, **given)
+
+
+async def test_an_unknown_partition_has_an_empty_fence(store: Store) -> None:
+    assert await store.fence(P) == Fence()
+
+
+async def test_a_commit_moves_visitors_outbox_dead_letters_and_fence_together(store: Store) -> None:
+    await claimed(store)
+    letter = DeadLetter(id="t/3/4", kind="record", reason="malformed-json", detail="d", at=1)
+
+    done = await store.apply(
+        P, commit("t0", "t1", visitors=[("v", b"{}")], deliveries=[delivery("a")], dead_letters=[letter])
+    )
+
+    assert done == Applied("ok")
+    assert await store.load(P, ["v", "other"]) == [b"{}", None]
+    assert await store.owed(P, limit=9) == [delivery("a")]
+    assert await store.dead_letters(P, limit=9) == [letter]
+    fence = await store.fence(P)
+    assert (fence.offset, fence.token, fence.revision, fence.stream_time) == (5, "t1", 1, 99)
+    assert (fence.owner, fence.cluster, fence.partitions) == ("me", "c", 4)
+
+
+async def test_a_commit_sent_twice_is_applied_once(store: Store) -> None:
+    await claimed(store)
+    again = commit("t0", "t1", deliveries=[delivery("a")])
+    await store.apply(P, again)
+    await store.ack(P, ["a"], now=20)
+
+    assert await store.apply(P, again) == Applied("ok")
+    assert await store.outbox_size(P) == 0
+
+
+async def test_a_commit_that_expects_another_token_changes_nothing(store: Store) -> None:
+    await claimed(store)
+    await store.claim(P, owner="other", token="t9", cluster="c", partitions=4)
+
+    done = await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")], deliveries=[delivery("a")]))
+
+    assert done == Applied("mismatch", "other")
+    assert await store.load(P, ["v"]) == [None]
+    assert await store.outbox_size(P) == 0
+    assert (await store.fence(P)).offset == -1
+
+
+async def test_a_fence_never_goes_back_to_an_older_rulebook(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", revision=7))
+
+    assert await store.apply(P, commit("t1", "t2", revision=6)) == Applied("rules-old")
+
+
+async def test_an_outbox_at_its_cap_takes_nothing_and_keeps_the_fence(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a"), delivery("b")]))
+
+    refused = commit("t1", "t2", offset=6, visitors=[("v", b"{}")], deliveries=[delivery("c"), delivery("d")])
+
+    assert await store.apply(P, refused) == Applied("full")
+    assert (await store.fence(P)).offset == 5
+    assert await store.load(P, ["v"]) == [None]
+    assert await store.apply(P, commit("t1", "t3", offset=6)) == Applied("ok")
+
+
+async def test_a_lease_hands_out_what_is_due_in_order_and_hides_it_until_it_ends(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("b", 20), delivery("a", 10), delivery("z", 500)]))
+
+    first = await store.lease(P, now=100, limit=9, lease_ms=50)
+    assert [owed.id for owed in first.deliveries] == ["a", "b"]
+    assert first.next_due == 150
+
+    assert (await store.lease(P, now=149, limit=9, lease_ms=50)).deliveries == []
+    after = await store.lease(P, now=150, limit=1, lease_ms=50)
+    assert len(after.deliveries) == 1
+
+
+async def test_a_settled_delivery_is_never_owed_again(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
+    await store.ack(P, ["a"], now=20)
+
+    await store.apply(P, commit("t1", "t2", deliveries=[delivery("a")]))
+
+    assert await store.outbox_size(P) == 0
+
+
+async def test_a_failed_delivery_comes_back_when_its_wait_is_over_with_its_attempts(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
+    await store.lease(P, now=100, limit=9, lease_ms=50)
+
+    await store.nack(P, [(delivery("a", attempts=1), 900), (delivery("gone"), 900)])
+
+    assert (await store.lease(P, now=899, limit=9, lease_ms=50)).deliveries == []
+    back = await store.lease(P, now=900, limit=9, lease_ms=50)
+    assert back.deliveries == [delivery("a", attempts=1)]
+
+
+async def test_a_buried_delivery_is_listed_and_not_owed_again(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
+    letter = DeadLetter(id="a", kind="delivery", reason="attempts-exhausted", detail="503", at=2, delivery=delivery("a"))
+
+    await store.bury(P, [letter])
+    await store.apply(P, commit("t1", "t2", deliveries=[delivery("a")]))
+
+    assert await store.outbox_size(P) == 0
+    assert await store.dead_letters(P, limit=9) == [letter]
+
+
+async def test_a_reset_fence_forgets_the_position_and_keeps_visitors_and_outbox(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")], deliveries=[delivery("a")]))
+
+    await store.reset_fence(P)
+
+    assert (await store.fence(P)).offset == -1
+    assert await store.load(P, ["v"]) == [b"{}"]
+    assert await store.outbox_size(P) == 1
+
+
+async def test_definitions_change_only_from_the_revision_they_were_read_at(store: Store) -> None:
+    assert await store.read() == (0, {})
+    assert await store.write(0, {"Segment/a": b"{}", "Segment/b": b"{}"}, []) == 1
+    with pytest.raises(Conflict):
+        await store.write(0, {"Segment/c": b"{}"}, [])
+    assert await store.write(1, {}, ["Segment/a"]) == 2
+
+    assert await store.read() == (2, {"Segment/b": b"{}"})
+    assert await store.revision() == 2
+
+
+async def test_a_store_that_does_not_answer_is_named_with_its_address_and_without_its_password() -> None:
+    store = RedisStore("redis://:s3cret@127.0.0.1:1/0", clock=lambda: 0)
+
+    with pytest.raises(Unreachable, match="127.0.0.1:1") as caught:
+        await store.ping()
+
+    assert "s3cret" not in str(caught.value)
+    await store.close()
+
+
+async def test_valkey_shows_how_durable_it_is(valkey: str) -> None:
+    store = RedisStore(valkey, clock=lambda: 0)
+    assert (await store.durability()).startswith("full")
+    await store.close()
