@@ -1,0 +1,1 @@
+"""People looking in and changing things: REST for definitions, health, metrics."""

@@ -1,0 +1,199 @@
+"""The whole API of one server: collector, definitions, go-live, deliveries, status, health and metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from pydantic.json_schema import models_json_schema
+from starlette.responses import JSONResponse
+
+from actionmap import __version__
+from actionmap.admin.auth import ApiKeys
+from actionmap.admin.definitions import definitions_router
+from actionmap.admin.errors import Refusal, install
+from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.status import AskHealth, ops_router, status_of
+from actionmap.catalog.addresses import Network
+from actionmap.catalog.documents import Document
+from actionmap.catalog.models import KINDS
+from actionmap.catalog.parse import parse_documents
+from actionmap.catalog.plan import plan
+from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.event import to_rfc3339
+from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.registry import Registry
+from actionmap.simulate import firing
+from actionmap.store.protocols import Store
+from actionmap.telemetry import Metrics
+
+
+def create_api(
+    *,
+    collector: APIRouter,
+    keys: ApiKeys,
+    registry: Registry,
+    store: Store,
+    partitions: int,
+    health: AskHealth,
+    metrics: Metrics,
+    secret_is_set: Callable[[str], bool],
+    egress_hosts: Collection[str],
+    egress_networks: tuple[Network, ...],
+) -> FastAPI:
+    """The application that `serve` and `dev` run."""
+    app = _application("Collector, definitions, go-live check, deliveries")
+    guard = Guard(keys)
+    app.include_router(collector)
+    app.include_router(definitions_router(registry, keys))
+    app.include_router(_sets_router(registry, guard))
+
+    async def surroundings() -> Surroundings:
+        return Surroundings(
+            now=time.time_ns() // 1_000_000,
+            egress_hosts=egress_hosts,
+            egress_networks=egress_networks,
+            secret_is_set=secret_is_set,
+            durability=await store.durability(),
+        )
+
+    app.include_router(_golive_router(registry, guard, surroundings))
+    app.include_router(_deliveries_router(registry, store, guard, partitions))
+    app.include_router(_status_router(store, guard, partitions, health))
+    app.include_router(ops_router(health, metrics))
+    return app
+
+
+def create_ops(health: AskHealth, metrics: Metrics) -> FastAPI:
+    """Health and metrics alone, as `run` serves them."""
+    app = _application("Health and metrics")
+    app.include_router(ops_router(health, metrics))
+    return app
+
+
+def _application(description: str) -> FastAPI:
+    app = FastAPI(title="actionmap", version=__version__, description=description, docs_url="/docs", redoc_url=None)
+    install(app)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in KINDS.values()], ref_template="#/components/schemas/{model}"
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
+    """All definitions at once: what `plan`, `apply` and `export` speak."""
+    router = APIRouter(tags=["definitions as code"])
+
+    @router.get("/api/v1/definitions", summary="Read all definitions", response_model=dict[str, Any])
+    async def read_all(request: Request) -> JSONResponse:
+        guard.check(request, "read")
+        await registry.refresh()
+        written = [{"kind": some.kind_name, **some.as_written()} for _, some in sorted(registry.definitions.items())]
+        return JSONResponse({"revision": registry.revision, "definitions": written})
+
+    @router.put("/api/v1/definitions", summary="Make the definitions as given, all or nothing",
+                response_model=dict[str, Any])  # fmt: skip
+    async def put_all(
+        request: Request,
+        prune: Annotated[bool, Query(description="delete what is not given")] = False,
+        dry_run: Annotated[bool, Query(alias="dryRun", description="tell what would change, change nothing")] = False,
+    ) -> JSONResponse:
+        guard.check(request, *(("read",) if dry_run else ("edit", "publish")))
+        body = await json_body(request)
+        if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
+            raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
+        wanted, _ = parse_documents(Document(data=data) for data in body["definitions"])
+        await registry.refresh()
+        changes = plan(registry.definitions, wanted, prune=prune)
+        changed = {change.key: wanted[change.key] for change in changes if change.action in ("create", "change")}
+        deleted = frozenset(change.key for change in changes if change.action == "delete")
+        if dry_run:
+            kept = {key: value for key, value in registry.definitions.items() if key not in deleted}
+            compile_rulebook(kept | changed)
+        elif changed or deleted:
+            await registry.change(changed, deleted)
+        rows = [
+            {"action": change.action, "kind": change.kind, "name": change.name, "diff": list(change.diff)}
+            for change in changes
+        ]
+        return JSONResponse({"revision": registry.revision, "changes": rows})
+
+    return router
+
+
+def _golive_router(registry: Registry, guard: Guard, surroundings: Callable[[], Awaitable[Surroundings]]) -> APIRouter:
+    router = APIRouter(tags=["go-live"])
+
+    @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", response_model=dict[str, Any])
+    async def check_one(request: Request, name: str) -> JSONResponse:
+        guard.check(request, "read")
+        await registry.refresh()
+        return JSONResponse(check_golive(registry.definitions, name, await surroundings()).as_json())
+
+    @router.get("/api/v1/go-live", summary="Check all active action maps", response_model=list[dict[str, Any]])
+    async def check_all(request: Request) -> JSONResponse:
+        guard.check(request, "read")
+        await registry.refresh()
+        around = await surroundings()
+        found = [check_golive(registry.definitions, name, around) for name in active_maps(registry.definitions)]
+        return JSONResponse([result.as_json() for result in found])
+
+    return router
+
+
+def _deliveries_router(registry: Registry, store: Store, guard: Guard, partitions: int) -> APIRouter:
+    router = APIRouter(tags=["deliveries"])
+
+    def written(delivery: Delivery, state: str) -> dict[str, Any]:
+        shown = firing(delivery, registry.rulebook.integrations.get(delivery.integration))
+        return {**shown, "id": delivery.id, "state": state, "attempts": delivery.attempts, "error": delivery.last_error}
+
+    @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead", response_model=dict[str, Any])
+    async def deliveries(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
+        guard.check(request, "read")
+        rows = []
+        for partition in range(partitions):
+            owed = await store.owed(partition, limit=limit)
+            rows += [written(delivery, "retrying" if delivery.attempts else "pending") for delivery in owed]
+            dead = await store.dead_letters(partition, limit=limit)
+            rows += [written(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
+        return JSONResponse({"items": rows[:limit]})
+
+    @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", response_model=dict[str, Any])
+    async def dead_letters(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
+        guard.check(request, "read")
+        found: list[DeadLetter] = []
+        for partition in range(partitions):
+            found += await store.dead_letters(partition, limit=limit)
+        found.sort(key=lambda letter: letter.at, reverse=True)
+        rows = [
+            {"id": letter.id, "kind": letter.kind, "reason": letter.reason, "detail": letter.detail,
+             "at": to_rfc3339(letter.at), "key": letter.key, "value": letter.value,
+             "delivery": written(letter.delivery, "dead") if letter.delivery else None}
+            for letter in found[:limit]
+        ]  # fmt: skip
+        return JSONResponse({"items": rows})
+
+    return router
+
+
+def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealth) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/api/v1/status", summary="How far each partition is", response_model=dict[str, Any])
+    async def status(request: Request) -> JSONResponse:
+        guard.check(request, "read")
+        return JSONResponse(await status_of(store, partitions, await health()))
+
+    return router

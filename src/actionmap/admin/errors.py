@@ -1,0 +1,64 @@
+"""Errors of actionmap as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from actionmap.collect.problem import problem
+from actionmap.errors import ActionmapError, Conflict, DefinitionError, NotFound, Unreachable
+from actionmap.telemetry import logger
+
+
+class Refusal(ActionmapError):
+    """A request that is answered with an HTTP status and a reason."""
+
+    def __init__(self, status: int, detail: str, **more: Any) -> None:
+        self.status = status
+        self.more = more
+        super().__init__(detail)
+
+
+def answer(error: ActionmapError) -> Response:
+    """The response that tells ``error``."""
+    match error:
+        case Refusal():
+            headers = {"WWW-Authenticate": 'Bearer realm="actionmap"'} if error.status == 401 else None
+            return problem(error.status, str(error), headers=headers, **error.more)
+        case DefinitionError():
+            errors = [
+                {"subject": finding.subject, "path": finding.path, "message": finding.message}
+                for finding in error.findings
+            ]
+            return problem(422, f"{len(errors)} finding(s): {error.findings[0].message}", errors=errors)
+        case NotFound():
+            return problem(404, str(error))
+        case Conflict():
+            return problem(409, f"{error}; read it again and retry")
+        case Unreachable():
+            return problem(503, str(error), retry_after_s=1)
+        case _:
+            return problem(400, str(error))
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every error as a problem."""
+    log = logger("admin")
+
+    @app.exception_handler(ActionmapError)
+    async def known(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ActionmapError)
+        return answer(error)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return problem(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> Response:
+        log.error("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+        return problem(500, "this is a bug of actionmap; the log says more")

@@ -1,0 +1,90 @@
+"""Health, metrics and status: what works, what does not, and how far each partition is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
+
+from actionmap.event import to_rfc3339
+from actionmap.store.protocols import Store
+from actionmap.telemetry import Metrics
+
+
+class Health(Struct, frozen=True):
+    """How one process is doing."""
+
+    #: What is wrong, in words for people; empty when ready.
+    problems: list[str]
+    #: What the store promises to keep.
+    durability: str
+    #: Revision of the definitions in use, and how many active maps they hold.
+    revision: int
+    maps: int
+    #: Records not yet evaluated, by partition of this process.
+    lag: dict[int, int]
+
+
+AskHealth = Callable[[], Awaitable[Health]]
+
+
+def ops_router(health: AskHealth, metrics: Metrics) -> APIRouter:
+    """``/health/live``, ``/health/ready`` and ``/metrics``."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health/live", summary="The process answers", response_model=dict[str, str])
+    async def live() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get(
+        "/health/ready",
+        summary="The process can do its work",
+        responses={503: {"description": "It cannot; `problems` says why"}},
+        response_model=dict[str, Any],
+    )
+    async def ready() -> JSONResponse:
+        found = await health()
+        status = 503 if found.problems else 200
+        return JSONResponse(_as_json(found), status)
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response,
+                responses={200: {"content": {"text/plain": {}}}})  # fmt: skip
+    async def read_metrics() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _as_json(health: Health) -> dict[str, Any]:
+    return {
+        "status": "not ready" if health.problems else "ready",
+        "problems": health.problems,
+        "durability": health.durability,
+        "revision": health.revision,
+        "activeMaps": health.maps,
+        "lag": {str(partition): lag for partition, lag in health.lag.items()},
+    }
+
+
+async def status_of(store: Store, partitions: int, health: Health) -> dict[str, Any]:
+    """Health, and fence and outbox of each partition that was ever claimed."""
+    rows = []
+    for partition in range(partitions):
+        fence = await store.fence(partition)
+        owed = await store.outbox_size(partition)
+        if fence.token or owed:
+            rows.append(
+                {
+                    "partition": partition,
+                    "offset": fence.offset,
+                    "owner": fence.owner,
+                    "revision": fence.revision,
+                    "streamTime": to_rfc3339(fence.stream_time) if fence.stream_time >= 0 else None,
+                    "outbox": owed,
+                }
+            )
+    return {**_as_json(health), "partitions": rows}

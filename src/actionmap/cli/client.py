@@ -1,0 +1,67 @@
+"""REST as the commands speak it, with errors in words for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from actionmap.errors import ActionmapError, DefinitionError, Finding, NotFound, SettingsError, Unreachable
+from actionmap.settings import Settings, load_settings
+
+_TIMEOUT_S = 30.0
+
+
+class Client:
+    """One server's API."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or load_settings()
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The answer to GET ``path``.
+
+        Raises:
+            ActionmapError: there is none; the message says why and what to do.
+        """
+        return self._ask("GET", path, params=params)
+
+    def put(self, path: str, body: Any, **params: Any) -> Any:
+        """The answer to PUT ``path``; raises as `get` does."""
+        return self._ask("PUT", path, params=params, json=body)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            response = httpx.request(
+                method, url + path, headers=headers, timeout=_TIMEOUT_S, trust_env=False, **more
+            )
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"no actionmap server answers at {url} ({type(error).__name__}); start one with actionmap serve or "
+                "actionmap dev, or set ACTIONMAP_API_URL. Some commands can ask files instead: --rules DIR"
+            ) from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise SettingsError(f"ACTIONMAP_API_URL is no URL: {error}") from None
+        if response.is_success:
+            return response.json()
+        raise _error(response, url)
+
+
+def _error(response: httpx.Response, url: str) -> ActionmapError:
+    try:
+        problem = response.json()
+        detail = str(problem.get("detail") or problem.get("title"))
+    except (ValueError, AttributeError):
+        return Unreachable(f"what answers at {url} is no actionmap server (status {response.status_code})")
+    match response.status_code:
+        case 401 | 403:
+            return SettingsError(f"the server at {url} refuses: {detail} (the key is taken from ACTIONMAP_API_KEY)")
+        case 404:
+            return NotFound(detail)
+        case 422 if problem.get("errors"):
+            return DefinitionError([Finding(**{key: str(value) for key, value in one.items()})
+                                    for one in problem["errors"]])  # fmt: skip
+        case _:
+            return ActionmapError(f"the server at {url} answered {response.status_code}: {detail}")

@@ -1,0 +1,119 @@
+"""Definitions as code: plan, apply, export, lint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from actionmap.admin.definitions import PLURALS
+from actionmap.catalog.documents import Document, read_folder
+from actionmap.catalog.lint import lint as lint_definitions
+from actionmap.catalog.models import Definition
+from actionmap.catalog.parse import located, parse_definition, parse_documents
+from actionmap.catalog.plan import to_yaml_documents
+from actionmap.cli.client import Client
+from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, note, out, print_findings
+from actionmap.errors import DefinitionError
+from actionmap.settings import load_settings
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")]
+Prune = Annotated[bool, typer.Option("--prune", help="Delete what the folder does not hold.")]
+_MARKS = {"create": "[green]+[/]", "change": "[yellow]~[/]", "delete": "[red]-[/]", "unchanged": " "}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (plan, apply, export, lint):
+        app.command()(command)
+
+
+def _put(folder: Path, *, prune: bool, dry_run: bool) -> dict[str, Any]:
+    """Send the folder's definitions to the server; findings come back with file and line."""
+    definitions, sources = parse_documents(read_folder(folder))
+    body = {"definitions": [{"kind": some.kind_name, **some.as_written()} for some in definitions.values()]}
+    try:
+        answer: dict[str, Any] = Client().put("/api/v1/definitions", body, prune=prune, dryRun=dry_run)
+    except DefinitionError as error:
+        raise DefinitionError(located(error.findings, sources)) from None
+    return answer
+
+
+def _show(changes: list[dict[str, Any]], *, with_diff: bool) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for change in changes:
+        counts[change["action"]] = counts.get(change["action"], 0) + 1
+        if change["action"] == "unchanged":
+            continue
+        out.print(f"{_MARKS[change['action']]} {change['action']} {change['kind']} {escape(change['name'])}")
+        for line in change["diff"][2:] if with_diff else ():
+            colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
+            out.print(f"    [{colour}]{escape(line)}[/]")
+    return counts
+
+
+def plan(folder: Folder, prune: Prune = False) -> None:
+    """Show what apply would change; exit code 1 when there is something to do."""
+    answer = _put(folder, prune=prune, dry_run=True)
+    counts = _show(answer["changes"], with_diff=True)
+    pending = sum(number for action, number in counts.items() if action != "unchanged")
+    out.print(f"{pending} to do, {counts.get('unchanged', 0)} unchanged; the server is at revision {answer['revision']}")
+    raise typer.Exit(NO if pending else YES)
+
+
+def apply(folder: Folder, prune: Prune = False) -> None:
+    """Make the server hold the folder's definitions, all or nothing; applying twice changes nothing more."""
+    answer = _put(folder, prune=prune, dry_run=False)
+    counts = _show(answer["changes"], with_diff=False)
+    done = ", ".join(f"{number} {action}" for action, number in sorted(counts.items()))
+    out.print(f"{done or 'nothing to do'}; the server is at revision {answer['revision']}")
+
+
+def export(folder: Folder) -> None:
+    """Write the server's definitions into a folder, one file per kind; secrets stay references."""
+    answer = Client().get("/api/v1/definitions")
+    by_kind: dict[str, list[Definition]] = {}
+    for data in answer["definitions"]:
+        definition = parse_definition(Document(data=data))
+        by_kind.setdefault(definition.kind_name, []).append(definition)
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(path.name for path in folder.glob("*.y*ml") if path.stem not in PLURALS.values())
+    if strangers:
+        note(f"{folder} also holds {', '.join(strangers)}, which stay as they are")
+    for kind, plural in PLURALS.items():
+        path = folder / f"{plural}.yaml"
+        if kind in by_kind:
+            path.write_text(to_yaml_documents(by_kind[kind]))
+        else:
+            path.unlink(missing_ok=True)
+    out.print(f"{len(answer['definitions'])} definitions of revision {answer['revision']} written to {folder}")
+
+
+def lint(
+    folder: Folder,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
+) -> None:
+    """Find what is wrong with the definitions in a folder; exit code 1 on errors."""
+    if not folder.is_dir():
+        fail(f"there is no folder {folder}")
+        raise typer.Exit(COULD_NOT_ASK)
+    settings = load_settings()
+    try:
+        definitions, sources = parse_documents(read_folder(folder))
+        found = lint_definitions(
+            definitions,
+            now=time.time_ns() // 1_000_000,
+            allow_hosts=settings.egress_hosts,
+            allow_networks=settings.egress_networks,
+        )
+        findings = located(found, sources)
+    except DefinitionError as error:
+        definitions, findings = {}, list(error.findings)
+    print_findings(findings)
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - errors
+    out.print(f"{len(definitions)} definitions, {errors} errors, {warnings} warnings")
+    raise typer.Exit(NO if errors or (strict and warnings) else YES)

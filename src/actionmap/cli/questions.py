@@ -1,0 +1,193 @@
+"""Commands that ask: check-golive, simulate, status, deliveries, dead-letters, openapi."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import typer
+from rich.markup import escape
+
+from actionmap.app import describe_api
+from actionmap.catalog.models import Integration
+from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.cli.client import Client
+from actionmap.cli.output import NO, YES, fail, out, print_json, print_json_lines
+from actionmap.decide import Policy
+from actionmap.demo.stack import read_rules
+from actionmap.errors import SettingsError
+from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.settings import load_settings
+from actionmap.simulate import Simulation, firing
+from actionmap.simulate import simulate as run_simulation
+
+_MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "warn": "[yellow]![/]", "skip": "[dim]–[/]"}
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")]
+TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("check-golive")(check_golive_command)
+    for command in (simulate, status, openapi):
+        app.command()(command)
+    for name, help_, command in (
+        ("deliveries", "Deliveries that are owed or dead.", list_deliveries),
+        ("dead-letters", "Records never understood and deliveries given up.", list_dead_letters),
+    ):
+        group = typer.Typer(no_args_is_help=True, help=help_)
+        group.callback()(lambda: None)
+        group.command("list")(command)
+        app.add_typer(group, name=name)
+
+
+def check_golive_command(
+    action_map: Annotated[
+        str | None, typer.Argument(metavar="[MAP]", help="Action map; all active ones when none is named.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", metavar="DIR", help="Ask of files instead of the server.")
+    ] = None,
+    format: TextOrJson = "text",  # noqa: A002 - the option is called so
+) -> None:
+    """Check whether action maps would really fire; exit code 1 when one is not ready."""
+    results = _asked_of_files(rules, action_map) if rules else _asked_of_server(action_map)
+    if format == "json":
+        print_json(results)
+    else:
+        _show_golive(results)
+    if not results:
+        fail("there is no active action map")
+    raise typer.Exit(YES if results and all(result["ready"] for result in results) else NO)
+
+
+def _asked_of_files(rules: Path, action_map: str | None) -> list[dict[str, Any]]:
+    definitions, settings = read_rules(rules), load_settings()
+    around = Surroundings(
+        now=time.time_ns() // 1_000_000,
+        egress_hosts=settings.egress_hosts,
+        egress_networks=settings.egress_networks,
+    )
+    names = [action_map] if action_map else active_maps(definitions)
+    return [check_golive(definitions, name, around).as_json() for name in names]
+
+
+def _asked_of_server(action_map: str | None) -> list[dict[str, Any]]:
+    client = Client()
+    if action_map:
+        return [client.get(f"/api/v1/action-maps/{quote(action_map, safe='')}/go-live")]
+    answer: list[dict[str, Any]] = client.get("/api/v1/go-live")
+    return answer
+
+
+def _show_golive(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        verdict = "[green]ready[/]" if result["ready"] else "[red]not ready[/]"
+        out.print(f"[bold]{escape(result['actionMap'])}[/]: {verdict}")
+        for check in result["checks"]:
+            out.print(f"  {_MARKS[check['status']]} {check['name']}: {escape(check['message'])}")
+            if check["fix"] and check["status"] != "pass":
+                out.print(f"      fix: {escape(check['fix'])}")
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")],
+    events: Annotated[Path, typer.Option("--events", help="Recorded events, one JSON object a line, plain or gzip.")],
+    format: TextOrLines = "text",  # noqa: A002 - the option is called so
+) -> None:
+    """Show what would fire over recorded events, in event time, sending nothing."""
+    rulebook = compile_rulebook(read_rules(folder))
+    settings = load_settings()
+    policy = Policy(
+        company=settings.company,
+        session_timeout_ms=int(settings.session_timeout * 1000),
+        allowed_lateness_ms=int(settings.allowed_lateness * 1000),
+    )
+    simulation = run_simulation(rulebook, _lines(events), source=str(events), policy=policy)
+    for line, reason, detail in simulation.bad_lines:
+        fail(f"{events}:{line}: {reason}: {detail}")
+    if format == "jsonl":
+        print_json_lines(
+            firing(delivery, rulebook.integrations.get(delivery.integration)) for delivery in simulation.deliveries
+        )
+    else:
+        _show_simulation(simulation, rulebook.integrations)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else path.open("rb") as source:
+            yield from enumerate(source, 1)
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integration]) -> None:
+    for delivery in simulation.deliveries:
+        shown = firing(delivery, integrations.get(delivery.integration))
+        request = shown["request"]
+        out.print(
+            f"{shown['at']} [bold]{escape(delivery.action_map)}[/] for {escape(delivery.visitor_id)}: "
+            f"{request['method']} {escape(request['url'])} {escape(request['body'] or '')}"
+        )
+    out.print()
+    for name, counts in sorted(simulation.verdicts.items()):
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(counts.items()))
+        out.print(f"[bold]{escape(name)}[/]: {reasons}")
+    for mapping, number in sorted(simulation.missing_lookups.items()):
+        out.print(f"[yellow]no value[/] {escape(mapping)}: {number:,} times")
+    outcomes = ", ".join(f"{number:,} {name}" for name, number in sorted(simulation.outcomes.items()))
+    out.print(f"{simulation.events:,} events ({outcomes or 'none'}), {len(simulation.deliveries):,} firings")
+
+
+def status() -> None:
+    """Show health, fences and outbox of the connected server; exit code 1 when something is wrong."""
+    found = Client().get("/api/v1/status")
+    out.print(f"[bold]{found['status']}[/]: revision {found['revision']}, {found['activeMaps']} active action maps")
+    out.print(f"store: {escape(found['durability'])}")
+    for problem in found["problems"]:
+        out.print(f"[red]problem:[/] {escape(problem)}")
+    for row in found["partitions"]:
+        out.print(
+            f"partition {row['partition']}: evaluated up to offset {row['offset']}, stream time {row['streamTime']}, "
+            f"{row['outbox']} deliveries owed, owner {escape(row['owner'])}"
+        )
+    raise typer.Exit(NO if found["problems"] else YES)
+
+
+def list_deliveries(limit: Limit = 100, format: TextOrLines = "text") -> None:  # noqa: A002
+    """List deliveries that are owed or dead; those that were accepted are not kept."""
+    rows = Client().get("/api/v1/deliveries", limit=limit)["items"]
+    if format == "jsonl":
+        print_json_lines(rows)
+        return
+    for row in rows:
+        error = f": {row['error']}" if row["error"] else ""
+        out.print(
+            f"{row['id']} [bold]{row['state']}[/] {escape(row['actionMap'])} for {escape(row['visitorId'])} "
+            f"{row['attempts']} attempts{escape(error)}"
+        )
+    out.print(f"{len(rows)} deliveries")
+
+
+def list_dead_letters(limit: Limit = 100, format: TextOrLines = "text") -> None:  # noqa: A002
+    """List dead letters, newest first, each with its reason."""
+    rows = Client().get("/api/v1/dead-letters", limit=limit)["items"]
+    if format == "jsonl":
+        print_json_lines(rows)
+        return
+    for row in rows:
+        out.print(f"{row['at']} {escape(row['id'])} [bold]{row['reason']}[/]: {escape(row['detail'])}")
+    out.print(f"{len(rows)} dead letters")
+
+
+def openapi() -> None:
+    """Print the OpenAPI document of collector and admin REST."""
+    print_json(describe_api())

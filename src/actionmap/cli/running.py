@@ -1,0 +1,88 @@
+"""Commands that run something: demo, dev, run, serve."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actionmap.app import run_engine, run_server
+from actionmap.cli.output import NO, YES, note, out
+from actionmap.demo.dev import run_dev
+from actionmap.demo.run import percentile, run_demo
+from actionmap.demo.screen import Screen
+from actionmap.demo.stack import read_rules
+from actionmap.errors import SettingsError
+from actionmap.settings import Settings, load_settings
+from actionmap.telemetry import configure_logging
+
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="File of settings, lines ACTIONMAP_NAME=value.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (demo, dev, run, serve):
+        app.command()(command)
+
+
+def _settings(file: Path | None) -> Settings:
+    settings = load_settings(file)
+    configure_logging(settings.log_level, settings.log_format)
+    return settings
+
+
+def demo(
+    rules: Annotated[Path, typer.Option(help="Folder with the definitions.")] = Path("rules"),
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 400,
+) -> None:
+    """Run the main job on embedded parts with sample events, show what fires and why, then stop."""
+    configure_logging("warning", "text")
+    screen = Screen(out)
+    outcome = asyncio.run(run_demo(read_rules(rules), screen, rate=rate))
+    latencies = outcome.latencies_ms()
+    screen.summary(outcome, percentile(latencies, 0.5), percentile(latencies, 0.99))
+    raise typer.Exit(YES if outcome.is_complete else NO)
+
+
+def dev(
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="Definitions to apply at the start; by default ./rules, the first time.", show_default=False),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder for definitions and visitors.")] = Path(".actionmap"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of collector and admin; 0: any.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0: any.")] = 9092,
+) -> None:
+    """Run the same embedded stack until Ctrl-C: collector, engine and admin on loopback."""
+    configure_logging("warning", "text")
+    asyncio.run(run_dev(rules, data, port, kafka_port, lambda text: out.print(text, markup=False)))
+
+
+def run(
+    settings: SettingsFile = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; only 1 is acted on yet.")] = 1,
+) -> None:
+    """Evaluate events and deliver webhooks, against real Kafka and Redis."""
+    if workers != 1:
+        raise SettingsError(
+            "--workers above 1 is not acted on yet in this version: start actionmap run several times instead, "
+            "the consumer group shares the partitions among them"
+        )
+    loaded = _settings(settings)
+    _tell_egress(loaded)
+    asyncio.run(run_engine(loaded, lambda url: note(f"engine: health and metrics at {url}")))
+
+
+def serve(settings: SettingsFile = None) -> None:
+    """Serve collector and admin REST, against real Kafka and Redis."""
+    loaded = _settings(settings)
+    asyncio.run(run_server(loaded, lambda url: note(f"collector and admin REST at {url}, described at {url}/docs")))
+
+
+def _tell_egress(settings: Settings) -> None:
+    if settings.egress_allow:
+        note(f"egress: besides public https, allowed by ACTIONMAP_EGRESS_ALLOW: {', '.join(settings.egress_allow)}")

@@ -1,0 +1,1 @@
+"""Website events in: HTTP bodies, files and access logs become records that Kafka has acknowledged."""

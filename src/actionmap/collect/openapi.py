@@ -1,0 +1,151 @@
+"""What OpenAPI says of the collector: the schema of an event, and an example of every answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actionmap.collect.problem import documented
+from actionmap.event import RESERVED_EVENTS
+from actionmap.wire import WireEvent
+
+EVENT_EXAMPLE: dict[str, Any] = {
+    "eventId": "0190f3c2-5a6b-7c3d-8e4f-a1b2c3d4e5f6",
+    "eventName": "page_viewed",
+    "visitorId": "c-7f3a",
+    "timestamp": "2026-11-21T19:15:00.123Z",
+    "page": {"url": "https://shop.example/pricing?utm_source=ad#plans", "title": "Pricing", "lang": "en"},
+    "referrerUrl": "https://search.example/?q=plans",
+    "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "ipAddress": "203.0.113.9",
+    "attributes": {"cartValue": 129.9, "skus": ["a", "b"]},
+    "traits": {"email": "a@b.example"},
+}
+
+_ACCEPTED = {"status": "accepted", "index": 0, "eventId": "website-events/3/17", "partition": 3, "offset": 17}
+_REJECTED = {"status": "rejected", "index": 1, "reason": "invalid-field", "detail": "visitorId: Expected `str`"}
+_FAILED = {"status": "failed", "index": 0, "reason": "not-acknowledged", "detail": "Kafka did not acknowledge it"}
+
+
+def _event_schema() -> dict[str, Any]:
+    """The schema of `WireEvent`, so that it never differs from what is read; its one reference is put in place."""
+    (root,), parts = msgspec.json.schema_components([WireEvent])
+    schema: dict[str, Any] = parts[root["$ref"].rpartition("/")[2]]
+    properties = dict(schema["properties"])
+    properties["page"] = {"anyOf": [parts["Page"], {"type": "null"}], "default": None}
+    properties["eventName"] = {**properties["eventName"], "not": {"enum": sorted(RESERVED_EVENTS)}}
+    return {**schema, "title": "Event", "properties": properties}
+
+
+def _results_schema() -> dict[str, Any]:
+    count = {"type": "integer", "minimum": 0}
+    result = {
+        "type": "object",
+        "required": ["index", "status"],
+        "properties": {
+            "index": {**count, "description": "which event of the request, counted from 0"},
+            "status": {"enum": ["accepted", "rejected", "failed"]},
+            "eventId": {"type": ["string", "null"], "description": "the sender's, or topic/partition/offset"},
+            "partition": count,
+            "offset": {"type": ["integer", "null"]},
+            "reason": {"type": "string"},
+            "detail": {"type": "string"},
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["accepted", "rejected", "results"],
+        "properties": {
+            "accepted": count,
+            "rejected": count,
+            "failed": count,
+            "results": {"type": "array", "items": result},
+        },
+    }
+
+
+def _body_schema() -> dict[str, Any]:
+    event = _event_schema()
+    return {"oneOf": [event, {"type": "array", "items": event, "minItems": 1, "maxItems": 1000}]}
+
+
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "One event or a list of up to 1,000: 32 KB an event, 512 KiB in all; `text/plain` for sendBeacon.",
+    "content": {
+        "application/json": {
+            "schema": _body_schema(),
+            "examples": {
+                "one": {"summary": "One event", "value": EVENT_EXAMPLE},
+                "list": {"summary": "A list", "value": [{"eventName": "page_viewed", "visitorId": "c-7f3a"}]},
+            },
+        },
+        "text/plain": {"schema": {"type": "string"}, "example": '{"eventName": "page_viewed", "visitorId": "c-7f3a"}'},
+    },
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Kafka has every event that is accepted, on all in-sync replicas; others are rejected for good.",
+        "content": {
+            "application/json": {
+                "schema": _results_schema(),
+                "example": {"accepted": 1, "rejected": 1, "results": [_ACCEPTED, _REJECTED], "failed": 0},
+            }
+        },
+    },
+    400: documented(
+        "The body holds no events, or every one of them is rejected (then with `results`).",
+        title="Bad Request",
+        status=400,
+        detail="invalid-field: visitorId: Expected `str`",
+        accepted=0,
+        rejected=1,
+        results=[{**_REJECTED, "index": 0}],
+        failed=0,
+    ),
+    401: documented(
+        "No API key, or one that nobody knows.",
+        title="Unauthorized",
+        status=401,
+        detail="no API key, or an unknown one",
+    ),
+    403: documented(
+        "The key lacks the right `ingest`.",
+        title="Forbidden",
+        status=403,
+        detail="the API key lacks the right 'ingest'",
+    ),
+    408: documented(
+        "The body came too slowly.", title="Request Timeout", status=408, detail="the body did not come within 10 s"
+    ),
+    413: documented(
+        "The body, the list or the single event is too large.",
+        title="Request Entity Too Large",
+        status=413,
+        detail="the body is larger than 524,288 bytes",
+    ),
+    415: documented(
+        "Neither application/json nor text/plain, or compressed.",
+        title="Unsupported Media Type",
+        status=415,
+        detail="application/xml is not taken; send application/json or text/plain",
+    ),
+    429: documented(
+        "The key has used up its events; see Retry-After.",
+        title="Too Many Requests",
+        status=429,
+        detail="the API key has used up its events; wait as Retry-After says",
+    ),
+    503: documented(
+        "Kafka is silent or behind; see Retry-After, and `results` where some events were sent.",
+        title="Service Unavailable",
+        status=503,
+        detail="Kafka did not acknowledge 1 of the events; send those again with the same eventId",
+        accepted=0,
+        rejected=0,
+        results=[_FAILED],
+        failed=1,
+    ),
+}

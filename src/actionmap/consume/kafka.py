@@ -1,0 +1,294 @@
+"""The consumer: polls Kafka on a fixed cadence, hands records to the lanes of its partitions, commits their positions.
+
+What aiokafka 0.14 makes necessary: positions come from the fence by `seek`, never from the group's committed offsets;
+`getmany` is never cancelled; any error of it rewinds every lane, because it may have dropped records it had already
+drained; revoking waits for batches in hand, never for a commit or a webhook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, UnknownMemberIdError
+from msgspec import Struct
+
+from actionmap.consume.parse import Record
+from actionmap.consume.positions import Log
+from actionmap.errors import Unreachable
+from actionmap.telemetry import Metrics, logger
+
+_POLL_MS = 200
+_COMMIT_EVERY_S = 2.0
+_COMMIT_TIMEOUT_S = 3.0
+_DRAIN_TIMEOUT_S = 2.0
+_LOOK_UP_TIMEOUT_S = 10.0
+_RESTART_AFTER_S = 1.0
+
+
+class PartitionLane(Protocol):
+    """What the consumer asks of a partition's lane; see `pipeline.Lane`."""
+
+    @property
+    def wants_records(self) -> bool:
+        """False while enough records wait."""
+
+    @property
+    def position(self) -> int | None:
+        """The offset to commit, once claimed."""
+
+    def offer(self, records: list[Record]) -> None:
+        """Queue records."""
+
+    def rewind(self) -> None:
+        """Go on from the fence."""
+
+    async def run(self) -> None:
+        """Evaluate until closed or halted."""
+
+    async def close(self) -> None:
+        """Stop after the batch in hand."""
+
+
+#: Makes the lane of a partition from a way to look its log up and a way to seek.
+OpenLane = Callable[[int, Callable[[], Awaitable[Log]], Callable[[int], None]], PartitionLane]
+
+
+class KafkaOptions(Struct, frozen=True, kw_only=True):
+    """How to reach the topic."""
+
+    bootstrap_servers: str
+    topic: str
+    group: str
+    #: Java's and librdkafka's default; aiokafka's 10 s evicts a worker that is only busy.
+    session_timeout_ms: int = 45_000
+
+
+class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the consumer group."""
+
+    def __init__(
+        self,
+        options: KafkaOptions,
+        open_lane: OpenLane,
+        *,
+        metrics: Metrics,
+        on_assigned: Callable[[int], None] = lambda _: None,
+        on_revoked: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._options = options
+        self._open_lane = open_lane
+        self._metrics = metrics
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._log = logger("consume")
+        self._consumer: Any = None
+        self._cluster = ""
+        self._stopping = asyncio.Event()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._committed: dict[int, int] = {}
+        #: The lanes of the partitions this member owns.
+        self.lanes: dict[int, PartitionLane] = {}
+        #: Set once partitions are assigned.
+        self.assigned = asyncio.Event()
+
+    async def run(self) -> None:
+        """Poll until `stop`; a broker that goes away is waited for.
+
+        Raises:
+            Unreachable: no broker answers at the start.
+        """
+        await self._connect()
+        commits = asyncio.create_task(self._commit_regularly())
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._poll()
+                except (KafkaError, OSError) as error:
+                    await self._recover(error)
+        finally:
+            commits.cancel()
+            await asyncio.gather(commits, return_exceptions=True)
+            await self._release(set(self.lanes))
+            await self._consumer.stop()
+
+    def stop(self) -> None:
+        """Ask `run` to end: drain, release, leave the group."""
+        self._stopping.set()
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet evaluated, by partition, as far as the broker's answers so far tell."""
+        lags = {}
+        for partition, lane in self.lanes.items():
+            end = self._high_water(partition)
+            if end is not None and lane.position is not None:
+                lags[partition] = max(0, end - lane.position)
+        return lags
+
+    def _high_water(self, partition: int) -> int | None:
+        try:
+            return self._consumer.highwater(self._tp(partition))  # type: ignore[no-any-return]
+        except (IllegalStateError, AssertionError):
+            return None
+
+    def _tp(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._options.topic, partition)
+
+    async def _connect(self) -> None:
+        options = self._options
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=options.bootstrap_servers,
+            group_id=options.group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            session_timeout_ms=options.session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 5),
+            rebalance_timeout_ms=60_000,
+            # While the store is away no partition wants records, and no poll is made; that is no reason to leave.
+            max_poll_interval_ms=3_600_000,
+            max_poll_records=2_000,
+            max_partition_fetch_bytes=1024 * 1024,
+            fetch_max_bytes=16 * 1024 * 1024,
+            fetch_max_wait_ms=100,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )  # fmt: skip
+        self._consumer.subscribe([options.topic], listener=self)
+        try:
+            await self._consumer.start()
+            self._cluster = await cluster_id(options.bootstrap_servers)
+        except (KafkaError, OSError) as error:
+            await self._consumer.stop()
+            raise Unreachable(
+                f"no Kafka broker answers at {options.bootstrap_servers} ({type(error).__name__}); "
+                "start one, or set ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS"
+            ) from error
+
+    async def _poll(self) -> None:
+        wanted = [self._tp(partition) for partition, lane in self.lanes.items() if lane.wants_records]
+        if self.lanes and not wanted:
+            # An empty filter would mean all partitions.
+            await asyncio.sleep(_POLL_MS / 1000)
+            return
+        try:
+            fetched = await self._consumer.getmany(*wanted, timeout_ms=_POLL_MS)
+        except NoOffsetForPartitionError:
+            # Asked for before the lane has claimed its partition; its seek follows.
+            return
+        for tp, records in fetched.items():
+            lane = self.lanes.get(tp.partition)
+            if lane is not None:
+                lane.offer([
+                    Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+                    for record in records
+                ])  # fmt: skip
+
+    async def _recover(self, error: Exception) -> None:
+        """After an error of the client: every lane goes back to its fence, and after a fatal one a new client starts."""
+        self._log.warning("kafka.failed", error=f"{type(error).__name__}: {error}")
+        for lane in self.lanes.values():
+            lane.rewind()
+        await asyncio.sleep(_RESTART_AFTER_S)
+        if isinstance(error, KafkaError) and error.retriable:
+            return
+        await self._release(set(self.lanes))
+        await self._consumer.stop()
+        while not self._stopping.is_set():
+            try:
+                await self._connect()
+            except Unreachable as reason:
+                self._log.warning("kafka.unreachable", reason=str(reason))
+                await asyncio.sleep(_RESTART_AFTER_S)
+            else:
+                return
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Open a lane for each partition; each claims its partition by itself."""
+        for tp in sorted(assigned, key=lambda tp: tp.partition):
+            partition = tp.partition
+            lane = self._open_lane(partition, self._look_up(partition), self._seek(partition))
+            self.lanes[partition] = lane
+            self._tasks[partition] = asyncio.create_task(lane.run(), name=f"lane {partition}")
+            self._on_assigned(partition)
+        self._log.info("partitions.assigned", partitions=sorted(self.lanes))
+        self.assigned.set()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Drain, then release: batches in hand are finished, the rest is left to the next owner."""
+        await self._release({tp.partition for tp in revoked})
+
+    async def _release(self, partitions: set[int]) -> None:
+        lanes = {partition: self.lanes.pop(partition) for partition in partitions & self.lanes.keys()}
+        if not lanes:
+            return
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                await asyncio.gather(*(lane.close() for lane in lanes.values()))
+        except TimeoutError:
+            self._log.warning("partitions.not_drained", partitions=sorted(lanes))
+        await self._commit({partition: lane.position for partition, lane in lanes.items()})
+        for partition in lanes:
+            self._tasks.pop(partition).cancel()
+            self._on_revoked(partition)
+        self._log.info("partitions.released", partitions=sorted(lanes))
+
+    def _look_up(self, partition: int) -> Callable[[], Awaitable[Log]]:
+        async def look_up() -> Log:
+            tp = self._tp(partition)
+            try:
+                async with asyncio.timeout(_LOOK_UP_TIMEOUT_S):
+                    begin = (await self._consumer.beginning_offsets([tp]))[tp]
+                    end = (await self._consumer.end_offsets([tp]))[tp]
+                    committed = await self._consumer.committed(tp)
+            except (KafkaError, OSError, TimeoutError) as error:
+                raise Unreachable(f"Kafka does not show partition {partition} ({type(error).__name__})") from error
+            count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+            return Log(tp.topic, partition, begin, end, committed, self._cluster, count)
+
+        return look_up
+
+    def _seek(self, partition: int) -> Callable[[int], None]:
+        def seek(offset: int) -> None:
+            try:
+                self._consumer.seek(self._tp(partition), offset)
+            except IllegalStateError:
+                self._log.info("seek.skipped", partition=partition, reason="no longer assigned")
+
+        return seek
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMIT_EVERY_S)
+            await self._commit({partition: lane.position for partition, lane in self.lanes.items()})
+            for partition, lag in self.lag().items():
+                self._metrics.lag.labels(partition).set(lag)
+
+    async def _commit(self, positions: dict[int, int | None]) -> None:
+        """Tell Kafka the positions: a hint for people and for lag monitors, so a failure is only noted."""
+        moved = {
+            partition: position
+            for partition, position in positions.items()
+            if position is not None and self._committed.get(partition) != position
+        }
+        if not moved:
+            return
+        try:
+            async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                await self._consumer.commit({self._tp(partition): position for partition, position in moved.items()})
+        except (KafkaError, TimeoutError, UnknownMemberIdError) as error:
+            self._log.info("commit.failed", error=type(error).__name__)
+        else:
+            self._committed.update(moved)
+
+
+async def cluster_id(bootstrap_servers: str) -> str:
+    """The id of the cluster at ``bootstrap_servers``; "" where the broker tells none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        return str((await admin.describe_cluster()).get("cluster_id") or "")
+    finally:
+        await admin.close()

@@ -1,0 +1,244 @@
+"""Sends one delivery over HTTP: Delivery + Integration → Attempt. Everything here distrusts the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+
+from actionmap.catalog.models.integration import Integration
+from actionmap.deliver.egress import EgressBlocked, EgressGuard, GuardedResolver, Lookup, SystemLookup
+from actionmap.deliver.failure import FAILURES, broke_off, failed
+from actionmap.deliver.request import Outgoing, SecretReader, build_request
+from actionmap.deliver.retry import meaning, parse_retry_after
+from actionmap.delivery import Attempt, Delivery
+from actionmap.errors import SettingsError, Unrenderable
+
+#: A response's body is read this far, so that short ones leave the connection usable; then it is cut off.
+MAX_RESPONSE_BYTES = 16 * 1024
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is known so far of one exchange; what it ends with when its time is up."""
+
+    #: The connection had served an earlier request.
+    on_reused_connection: bool = False
+    status: int | None = None
+    retry_after: str | None = None
+    location: str | None = None
+    #: What went wrong after the status line.
+    note: str | None = None
+
+
+#: The exchange that this task is in. httpx-aiohttp passes nothing through to aiohttp's traces.
+_current: ContextVar[_Exchange | None] = ContextVar("_current", default=None)
+
+
+class HttpSender:
+    """Sends deliveries; open it with ``async with``.
+
+    Args:
+        guard: Where requests may go.
+        read_secret: Gives the values of the integrations' secrets.
+        clock: Milliseconds since 1970, for signatures and ``Retry-After``.
+        lookup: Asks DNS; the system's resolver when not given.
+        ssl_context: TLS settings; certificates as httpx checks them (``SSL_CERT_FILE`` is read) when not given.
+    """
+
+    def __init__(
+        self,
+        guard: EgressGuard,
+        read_secret: SecretReader,
+        *,
+        clock: Callable[[], int],
+        lookup: Lookup | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._read_secret = read_secret
+        self._clock = clock
+        self._lookup = lookup
+        self._ssl_context = ssl_context
+        self._open = AsyncExitStack()
+        self._transports: dict[str, AiohttpTransport] = {}
+
+    async def __aenter__(self) -> HttpSender:
+        lookup = self._lookup
+        if lookup is None:
+            lookup = system = SystemLookup()
+            self._open.callback(system.close)
+        context = self._ssl_context or httpx.create_ssl_context()
+        # Two connectors, because aiohttp does not tell its resolver for which scheme it asks.
+        transports = {
+            "http": _transport(GuardedResolver(self._guard, lookup, plain_http=True), context),
+            "https": _transport(GuardedResolver(self._guard, lookup, plain_http=False), context),
+        }
+        for transport in transports.values():
+            self._open.push_async_callback(transport.aclose)
+        self._transports = transports
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transports = {}
+        await self._open.aclose()
+
+    async def send(self, delivery: Delivery, integration: Integration) -> Attempt:
+        """Make one attempt.
+
+        The status line alone decides: a receiver that answers 200 and then dawdles or breaks off has accepted.
+
+        Returns:
+            ``delivered``, ``retry`` or ``dead``, never an exception for what a receiver or a network does.
+        """
+        started = time.monotonic()
+        try:
+            outgoing = build_request(delivery, integration, self._read_secret, timestamp_s=self._clock() // 1000)
+            self._guard.vet(outgoing.url)
+            attempt = self._judged(delivery, await self._exchange(outgoing, delivery.timeout_s))
+        except SettingsError as error:
+            attempt = Attempt("retry", error=str(error))
+        except EgressBlocked as error:
+            attempt = Attempt("dead", error=f"blocked: {error}")
+        except Unrenderable as error:
+            attempt = Attempt("dead", error=f"the request cannot be built: {error}")
+        except FAILURES as error:
+            attempt = failed(error)
+        return msgspec.structs.replace(attempt, duration_s=time.monotonic() - started)
+
+    def _judged(self, delivery: Delivery, exchange: _Exchange) -> Attempt:
+        status = exchange.status
+        if status is None:
+            return Attempt("retry", error=f"no answer within {delivery.timeout_s:g} s")
+        what = meaning(status, delivery.success_statuses)
+        if what == "delivered":
+            return Attempt("delivered", status=status, error=exchange.note)
+        return Attempt(
+            "dead" if what == "refused" else "retry",
+            status=status,
+            error=_status_words(status, exchange.location),
+            retry_after_s=parse_retry_after(exchange.retry_after, now=self._clock()),
+        )
+
+    async def _exchange(self, outgoing: Outgoing, timeout_s: float) -> _Exchange:
+        exchange = _Exchange()
+        token = _current.set(exchange)
+        try:
+            # One wall clock over name lookup, connection, TLS, request, headers and body: timeouts per operation
+            # never end with a receiver that sends a byte now and then.
+            async with asyncio.timeout(timeout_s):
+                try:
+                    await self._send_once(outgoing, exchange)
+                except FAILURES as error:
+                    # The receiver closed an idle connection in the moment we used it: that says nothing about it.
+                    if not (exchange.on_reused_connection and exchange.status is None and broke_off(error)):
+                        raise
+                    await self._send_once(outgoing, exchange)
+        except TimeoutError:
+            exchange.note = "the answer's body did not end in time"
+        finally:
+            _current.reset(token)
+        return exchange
+
+    async def _send_once(self, outgoing: Outgoing, exchange: _Exchange) -> None:
+        if not self._transports:
+            raise RuntimeError("the sender is not open: use it in `async with`")
+        request = httpx.Request(
+            outgoing.method,
+            outgoing.url,
+            # As bytes: httpx would refuse text beyond ASCII.
+            headers=[(name.encode(), value.encode()) for name, value in outgoing.headers.items()],
+            content=outgoing.body,
+        )
+        # Straight to httpx's transport: a client above it would keep cookies, log the URL, and build the next request
+        # of every redirect, which fails on a Location that is no URL, although nobody follows it.
+        response = await self._transports[request.url.scheme].handle_async_request(request)
+        exchange.status = response.status_code
+        exchange.retry_after = response.headers.get("Retry-After")
+        exchange.location = response.headers.get("Location")
+        try:
+            size = 0
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > MAX_RESPONSE_BYTES:
+                        break
+        except FAILURES:
+            exchange.note = "the answer's body broke off"
+        finally:
+            # What was not read to its end is closed, not put back for another request.
+            await response.aclose()
+
+
+def _transport(resolver: GuardedResolver, context: ssl.SSLContext) -> AiohttpTransport:
+    connector = aiohttp.TCPConnector(
+        resolver=resolver,
+        use_dns_cache=False,  # each new connection is vetted anew
+        ssl=context,
+        limit=0,  # who calls us limits the requests in flight; waiting for a connection would eat the attempt's time
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(),
+        skip_auto_headers=("Content-Type", "User-Agent", "Accept", "Accept-Encoding"),
+        read_bufsize=MAX_RESPONSE_BYTES,
+        trace_configs=[_reuse_trace()],
+    )
+    # aiohttp repeats GET, PUT, DELETE, … by itself when any connection breaks off before the answer: an attempt that
+    # nobody counted and no schedule spaced. It has no public switch for it.
+    session._retry_connection = False
+    return AiohttpTransport(verify=context, trust_env=False, client=session)
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+
+    async def reused(*_: Any) -> None:
+        exchange = _current.get()
+        if exchange is not None:
+            exchange.on_reused_connection = True
+
+    trace.on_connection_reuseconn.append(reused)
+    return trace
+
+
+def _status_words(status: int, location: str | None) -> str:
+    try:
+        words = f"status {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        words = f"status {status}"
+    if 300 <= status <= 399:
+        return f"{words}: redirects are not followed{_origin(location)}; put the final address into baseUrl"
+    if status in (401, 403):
+        return f"{words}: look at the integration's auth"
+    if status == 410:
+        return f"{words}: the receiver says that this is gone for good"
+    return words
+
+
+def _origin(location: str | None) -> str:
+    """Where a redirect leads, without path and query, which may echo what we sent."""
+    try:
+        parts = urlsplit(location or "")
+        host = parts.hostname
+    except ValueError:
+        return ""
+    return f" (to {parts.scheme}://{host[:100]})" if host and host.isprintable() else ""

@@ -1,0 +1,70 @@
+"""`actionmap dev`: the embedded stack, kept running on loopback, with definitions and visitors kept in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from actionmap.app import Watchers, address_of, build_api, listen, run_until_signal, serve_http
+from actionmap.delivery import Attempt, Delivery
+from actionmap.demo.stack import Stack, open_stack, read_rules
+from actionmap.embedded import free_port
+
+_STORED = "store/appendonlydir"
+
+
+async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, tell: Callable[[str], None]) -> None:
+    """Run until a signal.
+
+    Args:
+        rules: Definitions to apply at the start; None takes ``./rules`` where it exists and ``data`` is new.
+        data: Folder for definitions and visitors.
+        port: Where collector and admin listen on loopback; 0 takes any free port.
+        kafka_port: Where the embedded broker listens; 0 takes any free port.
+        tell: Told each step, in words for people.
+
+    Raises:
+        ActionmapError: a part does not start; the message says why and what to do.
+    """
+    is_new = not (data / _STORED).exists()
+    folder = rules or (Path("rules") if is_new and Path("rules").is_dir() else None)
+    definitions = read_rules(folder) if folder else None
+
+    def on_attempt(delivery: Delivery, attempt: Attempt) -> None:
+        answer = attempt.status or attempt.error
+        tell(f"{delivery.action_map} → {delivery.webhook} for {delivery.visitor_id}: {attempt.outcome} ({answer})")
+
+    # Taken before anything starts, so that a taken port is told at once.
+    with listen("127.0.0.1", port) as listener, listen("127.0.0.1", kafka_port) as reserved:
+        broker_port = reserved.getsockname()[1] or free_port()
+        reserved.close()
+        watchers = Watchers(on_attempt=on_attempt)
+        async with open_stack(data, definitions, watchers, tell, broker_port=broker_port) as stack:
+            api = build_api(stack.parts, stack.producer, stack.partitions, open_access=True)
+            # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.
+            api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+            greeting = asyncio.create_task(_greet(stack, address_of(listener), data, is_new, tell))
+            try:
+                await run_until_signal(stack.engine.run(), stack.engine.stop, serve_http(api, listener))
+            finally:
+                greeting.cancel()
+    tell("stopped; definitions and visitors are kept in " + str(data))
+
+
+async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callable[[str], None]) -> None:
+    """Tell where everything is, once the engine evaluates."""
+    if not is_new:
+        tell("continuing with the definitions and visitors of the last start; events not yet evaluated then are gone")
+    await stack.engine.consumer.assigned.wait()
+    settings = stack.parts.settings
+    tell(f"collector   {url}/v1/events")
+    tell(f"admin       {url}/api/v1   (described at {url}/docs; loopback needs no key)")
+    tell(f"Kafka       {settings.kafka_bootstrap_servers}, topic {settings.events_topic}")
+    tell(f"Redis       {settings.redis_url}")
+    tell(f"receiver    {stack.receiver.url}   (takes the webhooks of integrations with sample hosts, such as *.example.com)")
+    tell(f"data        {data}")
+    maps = len(stack.parts.registry.rulebook.maps)
+    tell(f"ready: {maps} active action maps. Ctrl-C stops.")

@@ -1,0 +1,71 @@
+"""Where webhooks of sample integrations go: to a receiver of our own, because their hosts exist nowhere.
+
+RFC 2606 keeps ``example.com``, ``*.example``, ``*.test`` and ``*.invalid`` for samples. An integration with any other
+host is sent to where it says, through the same egress guard as in production.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+from actionmap.catalog.models import Integration
+from actionmap.catalog.models.integration import SECRET_REFERENCE
+from actionmap.deliver.worker import Sender
+from actionmap.delivery import Attempt, Delivery
+from actionmap.demo.receiver import Receiver, Scheme
+
+_SAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example", "test", "invalid")
+
+
+def is_sample(integration: Integration) -> bool:
+    """True when the integration's host is one that is kept for samples."""
+    host = (urlsplit(integration.base_url).hostname or "").rstrip(".")
+    return any(host == domain or host.endswith(f".{domain}") for domain in _SAMPLE_DOMAINS)
+
+
+def sample_secrets(integrations: Iterable[Integration]) -> dict[str, str]:
+    """A random value for each environment variable that the sample ``integrations`` refer to."""
+    names = {name for integration in integrations if is_sample(integration) for name in _references(integration)}
+    return {name: f"whsec_{secrets.token_hex(16)}" for name in sorted(names)}
+
+
+def _references(integration: Integration) -> Iterator[str]:
+    written = integration.as_written()
+    for value in (*written.get("auth", {}).values(), *written.get("signing", {}).values()):
+        if isinstance(value, str) and (match := SECRET_REFERENCE.match(value)):
+            yield match[1]
+
+
+def signed_paths(integrations: Iterable[Integration], values: dict[str, str]) -> dict[str, tuple[Scheme, str]]:
+    """For the receiver: path prefix of each sample integration that signs → its scheme and secret."""
+    signed: dict[str, tuple[Scheme, str]] = {}
+    for integration in integrations:
+        signing = integration.signing
+        match = SECRET_REFERENCE.match(signing.secret or "")
+        if is_sample(integration) and signing.scheme != "none" and match:
+            signed[f"/{integration.name}/"] = (signing.scheme, values[match[1]])
+    return signed
+
+
+class SandboxSender:
+    """Sends deliveries of sample integrations to the receiver, all others to where they belong."""
+
+    def __init__(self, receiver: Receiver, to_receiver: Sender, outward: Sender) -> None:
+        """Args:
+        receiver: Where samples go, below ``/<integration>/``.
+        to_receiver: A sender that may reach it.
+        outward: The sender for everything else.
+        """
+        self._receiver = receiver
+        self._to_receiver = to_receiver
+        self._outward = outward
+
+    async def send(self, delivery: Delivery, integration: Integration) -> Attempt:
+        """Make one attempt."""
+        if not is_sample(integration):
+            return await self._outward.send(delivery, integration)
+        path = urlsplit(integration.base_url).path.rstrip("/")
+        moved = integration.model_copy(update={"base_url": f"{self._receiver.url}/{integration.name}{path}"})
+        return await self._to_receiver.send(delivery, moved)

@@ -1,0 +1,119 @@
+"""Everything in one process on loopback: embedded broker and store, collector, engine, admin, and a receiver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actionmap.app import Engine, Options, Parts, Watchers, open_parts, open_producer, prepare_topic, wall_clock
+from actionmap.catalog.documents import read_folder
+from actionmap.catalog.models import Integration
+from actionmap.catalog.parse import Definitions, located, parse_documents
+from actionmap.catalog.plan import Change, plan
+from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.collect.producer import EventProducer
+from actionmap.deliver.egress import EgressGuard
+from actionmap.deliver.http import HttpSender
+from actionmap.deliver.request import environment_secrets
+from actionmap.demo.receiver import Receiver
+from actionmap.demo.sandbox import SandboxSender, sample_secrets, signed_paths
+from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
+from actionmap.errors import DefinitionError
+from actionmap.settings import load_settings
+
+#: Enough to see visitors spread, few enough to start at once.
+EMBEDDED_PARTITIONS = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Stack:
+    """The running parts."""
+
+    parts: Parts
+    engine: Engine
+    producer: EventProducer
+    receiver: Receiver
+    partitions: int
+
+
+def read_rules(folder: Path) -> Definitions:
+    """The definitions in ``folder``, checked.
+
+    Raises:
+        DefinitionError: some are wrong; each finding with file and line.
+    """
+    definitions, sources = parse_documents(read_folder(folder))
+    try:
+        compile_rulebook(definitions)
+    except DefinitionError as error:
+        raise DefinitionError(located(error.findings, sources)) from None
+    return definitions
+
+
+@asynccontextmanager
+async def open_stack(
+    data: Path,
+    rules: Definitions | None,
+    watchers: Watchers,
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    broker_port: int | None = None,
+) -> AsyncIterator[Stack]:
+    """The embedded stack, not yet evaluating: run ``engine.run()``.
+
+    Args:
+        data: Folder for definitions and visitors; what is in it is taken over.
+        rules: Definitions to apply at the start; None leaves those in ``data`` as they are.
+        watchers: Called with what happens.
+        tell: Told each step, in words for people.
+        broker_port: Where the broker listens; None takes any free port.
+
+    Raises:
+        Unreachable: a part does not start.
+        SettingsError: the environment holds a wrong setting.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    tell("starting the embedded broker (Tansu, in memory) and store (Valkey, every write on disk) …")
+    async with embedded_broker(broker_port, log=data / "broker.log") as bootstrap, embedded_store(data / "store") as redis_url:
+        settings = load_settings(
+            kafka_bootstrap_servers=bootstrap,
+            redis_url=redis_url,
+            events_topic_partitions=EMBEDDED_PARTITIONS,
+        )
+        async with open_parts(settings) as parts:
+            partitions = await prepare_topic(settings)
+            if rules is not None:
+                changes = await apply_rules(parts, rules)
+                tell(f"definitions: {len(rules)} read, {len(changes)} changed")
+            integrations = [some for some in parts.registry.definitions.values() if isinstance(some, Integration)]
+            values = {**sample_secrets(integrations), **os.environ}
+            guard = EgressGuard(("127.0.0.1",))
+            async with (
+                Receiver(signed_paths(integrations, values)) as receiver,
+                HttpSender(guard, environment_secrets(values), clock=wall_clock) as to_receiver,
+                await open_producer(settings) as producer,
+            ):
+                options = Options(
+                    session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS,
+                    on_gap="continue",
+                    wrap_sender=lambda sender: SandboxSender(receiver, to_receiver, sender),
+                    watchers=watchers,
+                )
+                engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)
+                parts.engine = engine
+                yield Stack(parts=parts, engine=engine, producer=producer, receiver=receiver, partitions=partitions)
+
+
+async def apply_rules(parts: Parts, wanted: Definitions) -> list[Change]:
+    """Make the stored definitions hold ``wanted``; returns what changed.
+
+    Raises:
+        DefinitionError: together with those already stored they do not compile.
+    """
+    changes = [some for some in plan(parts.registry.definitions, wanted, prune=False) if some.action != "unchanged"]
+    if changes:
+        await parts.registry.change({change.key: wanted[change.key] for change in changes})
+    return changes

@@ -1,0 +1,243 @@
+"""The go-live check: would this action map really fire? A list of named checks, each failure with its fix.
+
+The first four are Genesys's go-live checklist: template published, map active, integration active, data action
+saved and published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from actionmap.catalog.addresses import Network, static_findings
+from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
+from actionmap.catalog.models.integration import SECRET_REFERENCE
+from actionmap.catalog.parse import nearest
+from actionmap.catalog.triggers import TriggerCompiler
+from actionmap.errors import NotFound
+from actionmap.event import to_millis, to_rfc3339
+
+Status = Literal["pass", "fail", "warn", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named check of one action map."""
+
+    name: str
+    status: Status
+    #: What was found.
+    message: str
+    #: What to do about it; "" when nothing is to be done.
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoLive:
+    """All checks of one action map."""
+
+    action_map: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        """True when no check fails."""
+        return all(check.status != "fail" for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that `check-golive --format json` prints and REST answers."""
+        checks = [asdict(check) for check in self.checks]
+        return {"actionMap": self.action_map, "ready": self.ready, "checks": checks}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the checks know beside the definitions; None for what only the running system could tell."""
+
+    #: Milliseconds since 1970.
+    now: int
+    egress_hosts: Collection[str] = ()
+    egress_networks: tuple[Network, ...] = ()
+    #: Whether the environment variable of a secret is set.
+    secret_is_set: Callable[[str], bool] | None = None
+    #: What the store promises to keep, in words (`Store.durability`).
+    durability: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """An action map and what it leads to."""
+
+    definitions: Mapping[str, Definition]
+    action_map: ActionMap
+    webhook: Webhook
+    data_action: DataAction
+    integration: Integration
+
+
+def check_golive(definitions: Mapping[str, Definition], name: str, around: Surroundings) -> GoLive:
+    """Check the action map ``name``.
+
+    Args:
+        definitions: A set that compiles, by key ``Kind/name``.
+        name: The map.
+        around: What is known of the running system.
+
+    Raises:
+        NotFound: there is no such map.
+    """
+    action_map = definitions.get(f"ActionMap/{name}")
+    if not isinstance(action_map, ActionMap):
+        known = [key.removeprefix("ActionMap/") for key in definitions if key.startswith("ActionMap/")]
+        raise NotFound(f"there is no action map {name!r}{nearest(name, known)}")
+    chain = _chain(definitions, action_map)
+    return GoLive(name, tuple(check(chain, around) for check in _CHECKS))
+
+
+def active_maps(definitions: Mapping[str, Definition]) -> list[str]:
+    """Names of the active action maps, sorted."""
+    return sorted(some.name for some in definitions.values() if isinstance(some, ActionMap) and some.active)
+
+
+def _chain(definitions: Mapping[str, Definition], action_map: ActionMap) -> _Chain:
+    webhook = definitions[f"Webhook/{action_map.action.webhook}"]
+    assert isinstance(webhook, Webhook)
+    data_action = definitions[f"DataAction/{webhook.data_action}"]
+    assert isinstance(data_action, DataAction)
+    integration = definitions[f"Integration/{data_action.integration}"]
+    assert isinstance(integration, Integration)
+    return _Chain(definitions, action_map, webhook, data_action, integration)
+
+
+def _webhook_published(chain: _Chain, _: Surroundings) -> Check:
+    webhook = chain.webhook
+    if webhook.state == "published":
+        return Check("webhook-published", "pass", f"the webhook {webhook.name} is published")
+    fix = (
+        f"publish it: state: published, or POST /api/v1/webhooks/{webhook.name}/publish"
+        if webhook.state == "draft"
+        else "point the map to a published webhook; an archived one stays archived"
+    )
+    return Check("webhook-published", "fail", f"the webhook {webhook.name} is {webhook.state}", fix)
+
+
+def _action_map_active(chain: _Chain, _: Surroundings) -> Check:
+    name = chain.action_map.name
+    if chain.action_map.active:
+        return Check("action-map-active", "pass", f"the action map {name} is active")
+    fix = f"activate it: active: true, or POST /api/v1/action-maps/{name}/activate"
+    return Check("action-map-active", "fail", f"the action map {name} is inactive", fix)
+
+
+def _integration_active(chain: _Chain, _: Surroundings) -> Check:
+    name = chain.integration.name
+    if chain.integration.active:
+        return Check("integration-active", "pass", f"the integration {name} is active")
+    fix = f"activate it: active: true, or POST /api/v1/integrations/{name}/activate"
+    return Check("integration-active", "fail", f"the integration {name} is inactive", fix)
+
+
+def _data_action_published(chain: _Chain, _: Surroundings) -> Check:
+    name = chain.data_action.name
+    if chain.data_action.state == "published":
+        return Check("data-action-published", "pass", f"the data action {name} is published")
+    fix = f"publish it: state: published, or POST /api/v1/data-actions/{name}/publish"
+    return Check("data-action-published", "fail", f"the data action {name} is a draft", fix)
+
+
+def _contract_mapped(chain: _Chain, _: Surroundings) -> Check:
+    fields = set(chain.data_action.contract.input.get("properties", {}))
+    unmapped = sorted(fields - chain.webhook.mappings.keys())
+    if unmapped:
+        fix = f"map {', '.join(unmapped)} in the webhook {chain.webhook.name}"
+        return Check("contract-mapped", "fail", f"not mapped: {', '.join(unmapped)}", fix)
+    return Check("contract-mapped", "pass", f"all {len(fields)} fields of the input contract are mapped")
+
+
+def _segments_active(chain: _Chain, _: Surroundings) -> Check:
+    asked = sorted(_asked_segments(chain.definitions, chain.action_map))
+    inactive = [name for name in asked if not _is_active(chain.definitions[f"Segment/{name}"])]
+    if inactive:
+        message = f"inactive, so without members: {', '.join(inactive)}"
+        return Check("segments-active", "fail", message, "activate them: active: true, or take them out of the trigger")
+    return Check("segments-active", "pass", f"active: {', '.join(asked)}" if asked else "the trigger asks no segment")
+
+
+def _is_active(definition: Definition) -> bool:
+    return isinstance(definition, Segment) and definition.active
+
+
+def _asked_segments(definitions: Mapping[str, Definition], action_map: ActionMap) -> set[str]:
+    """The segments that the map's trigger asks, and those that they ask."""
+    names = [key.removeprefix("Segment/") for key in definitions if key.startswith("Segment/")]
+    compiler = TriggerCompiler(names)
+    asked: set[str] = set()
+    waiting = set(compiler.compile(action_map.trigger, "trigger").segments)
+    while waiting:
+        name = waiting.pop()
+        segment = definitions[f"Segment/{name}"]
+        asked.add(name)
+        if isinstance(segment, Segment):
+            waiting |= compiler.compile(segment.when, "when").segments - asked
+    return asked
+
+
+def _dates_open(chain: _Chain, around: Surroundings) -> Check:
+    start, end = chain.action_map.start_date, chain.action_map.end_date
+    if end is not None and to_millis(end) <= around.now:
+        message = f"it ended at {to_rfc3339(to_millis(end))}"
+        return Check("dates-open", "fail", message, "set a later endDate, or none")
+    if start is not None and to_millis(start) > around.now:
+        return Check("dates-open", "warn", f"it starts at {to_rfc3339(to_millis(start))}", "wait, or set it earlier")
+    return Check("dates-open", "pass", "today lies between startDate and endDate" if start or end else "no dates are set")
+
+
+def _egress_allowed(chain: _Chain, around: Surroundings) -> Check:
+    url = chain.integration.base_url
+    problem = static_findings(url, around.egress_hosts, around.egress_networks)
+    if problem:
+        return Check("egress-allowed", "fail", f"{url}: {problem}", "use a public https address, or allow it explicitly")
+    return Check("egress-allowed", "pass", f"{url} is no inward address as far as its text tells")
+
+
+def _credentials_present(chain: _Chain, around: Surroundings) -> Check:
+    secrets = sorted(_secrets(chain.integration))
+    if not secrets:
+        return Check("credentials-present", "pass", "the integration needs no secret")
+    if around.secret_is_set is None:
+        return Check("credentials-present", "skip", "only the running system knows its environment")
+    unset = [name for name in secrets if not around.secret_is_set(name)]
+    if unset:
+        fix = "set it in the environment of the engine and of the server"
+        return Check("credentials-present", "fail", f"not set: {', '.join(unset)}", fix)
+    return Check("credentials-present", "pass", f"set: {', '.join(secrets)}")
+
+
+def _secrets(integration: Integration) -> set[str]:
+    """Names of the environment variables that ``integration`` refers to."""
+    written = integration.as_written()
+    texts = [*written.get("auth", {}).values(), *written.get("signing", {}).values()]
+    return {match[1] for text in texts if isinstance(text, str) and (match := SECRET_REFERENCE.match(text))}
+
+
+def _store_durable(_: _Chain, around: Surroundings) -> Check:
+    if around.durability is None:
+        return Check("store-durable", "skip", "only the running system knows its store")
+    if around.durability.startswith(("full", "good")):
+        return Check("store-durable", "pass", around.durability)
+    return Check("store-durable", "warn", around.durability, "appendonly yes, appendfsync always, noeviction")
+
+
+_CHECKS: tuple[Callable[[_Chain, Surroundings], Check], ...] = (
+    _webhook_published,
+    _action_map_active,
+    _integration_active,
+    _data_action_published,
+    _contract_mapped,
+    _segments_active,
+    _dates_open,
+    _egress_allowed,
+    _credentials_present,
+    _store_durable,
+)

@@ -1,0 +1,344 @@
+"""The way of a partition's records: load visitors → decide → commit → release.
+
+One lane per partition, one batch after the other, in the order of offsets. Everything a batch changes goes to the
+store in one call that only succeeds if the fence is where this lane left it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from actionmap.catalog.rulebook import Rulebook
+from actionmap.consume.parse import Record, dead_letter, parse_record
+from actionmap.consume.positions import Log, OnGap, start_position
+from actionmap.decide import Policy, decide
+from actionmap.decision import Decision
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.errors import PartitionHalted, Rejected, Unreachable
+from actionmap.event import Event
+from actionmap.store.cache import VisitorCache
+from actionmap.store.protocols import Commit, PartitionStore
+from actionmap.telemetry import Metrics, logger
+from actionmap.visitor import Visitor, decode_visitor, encode_visitor
+from actionmap.wire import unknown_fields
+
+BATCH_RECORDS = 500
+BATCH_BYTES = 256 * 1024
+QUEUE_RECORDS = 2_000
+QUEUE_BYTES = 8 * 1024 * 1024
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class LaneEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """What all lanes of a worker share."""
+
+    store: PartitionStore
+    #: The rulebook in use, asked at the edge of each batch.
+    rulebook: Callable[[], Rulebook]
+    #: Look for a newer rulebook now.
+    refresh_rulebook: Callable[[], Awaitable[object]]
+    policy: Policy
+    #: Name of this worker in the fence.
+    owner: str
+    #: A fresh random token.
+    new_token: Callable[[], str]
+    #: A number in [0, 1), to spread retries.
+    random: Callable[[], float]
+    metrics: Metrics
+    on_gap: OnGap = "halt"
+    cache: VisitorCache
+    #: Called for each decision that is in the store.
+    on_decision: Callable[[Event, Decision], None] | None = None
+    #: Called when deliveries of a partition are in the outbox.
+    on_owed: Callable[[int], None] = lambda _: None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch has led to so far."""
+
+    stream_time: int
+    visitors: dict[str, Visitor] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    decisions: list[tuple[Event, Decision]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+    def add(self, event: Event, decision: Decision) -> None:
+        """Take over what ``event`` has led to; the next event of its visitor starts from there."""
+        self.stream_time = max(self.stream_time, event.time)
+        self.decisions.append((event, decision))
+        if decision.outcome != "duplicate":
+            self.visitors[event.visitor_id] = decision.visitor
+            self.changed.add(event.visitor_id)
+            self.deliveries.extend(decision.deliveries)
+            self.dead_letters.extend(decision.dead_letters)
+
+
+class Lane:
+    """One partition's way through the engine, from its claim to its release."""
+
+    def __init__(
+        self,
+        partition: int,
+        environment: LaneEnvironment,
+        *,
+        look_up: Callable[[], Awaitable[Log]],
+        seek: Callable[[int], None],
+    ) -> None:
+        """Args:
+        partition: The partition.
+        environment: What all lanes share.
+        look_up: Shows the partition's log as the broker has it now.
+        seek: Makes the next records come from an offset.
+        """
+        self.partition = partition
+        self._env = environment
+        self._look_up = look_up
+        self._seek = seek
+        self._log = logger("pipeline").bind(partition=partition)
+        self._queue: deque[Record] = deque()
+        self._queued_bytes = 0
+        self._arrived = asyncio.Event()
+        self._token = ""
+        self._stream_time = -1
+        self._next = -1
+        self._claimed = False
+        self._closing = False
+        self._idle = asyncio.Event()
+        #: Why the lane stopped; "" while it runs.
+        self.halted = ""
+
+    @property
+    def position(self) -> int | None:
+        """The offset after the last one whose effects are in the store; None before the claim."""
+        return self._next if self._claimed else None
+
+    @property
+    def wants_records(self) -> bool:
+        """False while enough records wait; the poll loop then leaves the partition alone."""
+        return not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
+
+    def offer(self, records: Sequence[Record]) -> None:
+        """Queue ``records``, which follow each other in offset order; before the claim they are dropped (seek brings
+        them again)."""
+        if not self._claimed or self._closing:
+            return
+        for record in records:
+            self._queue.append(record)
+            self._queued_bytes += len(record.value or b"")
+        self._arrived.set()
+
+    def rewind(self) -> None:
+        """Drop what is queued and go on from the fence: what came from the broker may have a hole."""
+        self._claimed = False
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Take no new batch, and wait until the one in hand is in the store or given up."""
+        self._closing = True
+        self._arrived.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Claim the partition and evaluate its records until `close`. Returns when closed or halted."""
+        try:
+            while not self._closing:
+                try:
+                    if not self._claimed:
+                        await self._claim()
+                    elif self._queue:
+                        await self._evaluate(self._take())
+                    else:
+                        self._arrived.clear()
+                        await self._arrived.wait()
+                except Unreachable as error:
+                    self._log.warning("store.unreachable", reason=str(error))
+                    self._claimed = False
+                    await self._pause(len(_BACKOFF_S) - 1)
+        except PartitionHalted as reason:
+            self.halted = str(reason)
+            self._env.metrics.halted.inc()
+            self._log.error("partition.halted", reason=self.halted)
+        finally:
+            self._idle.set()
+
+    async def _pause(self, attempt: int) -> None:
+        wait = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
+        await asyncio.sleep(wait * (0.5 + self._env.random()))
+
+    async def _claim(self) -> None:
+        self._drop_memory()
+        store, log = self._env.store, await self._look_up()
+        fence = await store.fence(self.partition)
+        try:
+            start = start_position(fence, log)
+        except PartitionHalted as reason:
+            if self._env.on_gap == "halt":
+                raise
+            self._log.warning("partition.continues", reason=str(reason), start=log.begin)
+            await store.reset_fence(self.partition)
+            start = log.begin
+        token = self._env.new_token()
+        fence = await store.claim(
+            self.partition, owner=self._env.owner, token=token, cluster=log.cluster, partitions=log.partitions
+        )
+        if fence.offset >= 0 and fence.offset + 1 != start:
+            return  # Another worker moved the fence between look and claim; look again.
+        self._token, self._stream_time, self._next = token, fence.stream_time, start
+        self._seek(start)
+        self._claimed = True
+        self._env.on_owed(self.partition)
+        self._log.info("partition.claimed", start=start, end=log.end)
+
+    def _drop_memory(self) -> None:
+        self._env.cache.drop(self.partition)
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    def _take(self) -> list[Record]:
+        taken: list[Record] = []
+        size = 0
+        while self._queue and len(taken) < BATCH_RECORDS and size < BATCH_BYTES:
+            record = self._queue.popleft()
+            self._queued_bytes -= len(record.value or b"")
+            if record.offset >= self._next:
+                size += len(record.value or b"")
+                taken.append(record)
+        return taken
+
+    async def _evaluate(self, records: list[Record]) -> None:
+        if not records:
+            return
+        parsed = [(record, self._parse(record)) for record in records]
+        while self._claimed and not self._closing:
+            rulebook = self._env.rulebook()
+            batch = await self._decide(parsed, rulebook)
+            if await self._commit(batch, records[-1].offset, rulebook.revision):
+                self._release(batch, records[-1].offset + 1)
+                return
+
+    def _parse(self, record: Record) -> Event | DeadLetter:
+        metrics = self._env.metrics
+        try:
+            event, clamped = parse_record(record)
+        except Rejected as why:
+            return dead_letter(record, why.reason, why.detail)
+        if clamped:
+            metrics.clamped_times.inc()
+        if unknown := unknown_fields(record.value or b""):
+            metrics.unknown_fields.inc(unknown)
+        return event
+
+    async def _decide(self, parsed: Sequence[tuple[Record, Event | DeadLetter]], rulebook: Rulebook) -> _Batch:
+        batch = _Batch(self._stream_time)
+        await self._load(batch, {event.visitor_id for _, event in parsed if isinstance(event, Event)})
+        for record, event in parsed:
+            if isinstance(event, DeadLetter):
+                batch.dead_letters.append(event)
+                continue
+            visitor = batch.visitors.get(event.visitor_id)
+            try:
+                decision = decide(event, visitor, rulebook, batch.stream_time, self._env.policy)
+            except Exception as error:
+                # One event that no version of us can judge must not stop all that come after it.
+                self._log.exception("event.failed", position=record.position)
+                batch.dead_letters.append(dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}"))
+                continue
+            batch.add(event, decision)
+        return batch
+
+    async def _load(self, batch: _Batch, visitor_ids: set[str]) -> None:
+        batch.visitors = self._env.cache.get(self.partition, visitor_ids)
+        unknown = sorted(visitor_ids - batch.visitors.keys())
+        for visitor_id, stored in zip(unknown, await self._env.store.load(self.partition, unknown), strict=True):
+            if stored is not None:
+                batch.visitors[visitor_id] = self._decoded(visitor_id, stored)
+
+    def _decoded(self, visitor_id: str, stored: bytes) -> Visitor:
+        try:
+            return decode_visitor(stored)
+        except msgspec.DecodeError as error:
+            raise PartitionHalted(
+                f"what the store holds of a visitor cannot be read ({error}); was it written by a newer version? "
+                f"partition {self.partition}, visitor {visitor_id!r}"
+            ) from error
+
+    async def _commit(self, batch: _Batch, offset: int, revision: int) -> bool:
+        """Bring ``batch`` into the store; False when it must be decided again."""
+        commit = Commit(
+            expected_token=self._token,
+            token=self._env.new_token(),
+            offset=offset,
+            revision=revision,
+            stream_time=batch.stream_time,
+            visitors=[(id_, encode_visitor(batch.visitors[id_])) for id_ in batch.changed],
+            deliveries=batch.deliveries,
+            dead_letters=batch.dead_letters,
+        )
+        attempt = 0
+        while not self._closing or attempt == 0:
+            try:
+                applied = await self._env.store.apply(self.partition, commit)
+            except Unreachable as error:
+                # Whether it was applied is unknown; sent again unchanged, the store recognises it.
+                self._log.warning("commit.unknown", reason=str(error), attempt=attempt)
+                status = "unreachable"
+            else:
+                status = applied.status
+            self._env.metrics.commits.labels(status).inc()
+            if status == "ok":
+                self._token = commit.token
+                return True
+            if status == "mismatch":
+                await self._lost_fence(applied.owner)
+                return False
+            if status == "rules-old":
+                await self._env.refresh_rulebook()
+                await self._pause(attempt)
+                return False
+            await self._pause(attempt)
+            attempt += 1
+        return False
+
+    async def _lost_fence(self, owner: str) -> None:
+        """The fence holds another token: claimed by somebody else, or the store lost its last writes."""
+        self._claimed = False
+        mine = owner == self._env.owner
+        self._log.warning("fence.mismatch", owner=owner, means="the store lost its tail" if mine else "another worker")
+        if not mine:
+            await asyncio.sleep(1 + 4 * self._env.random())
+
+    def _release(self, batch: _Batch, position: int) -> None:
+        self._next = position
+        self._stream_time = batch.stream_time
+        self._env.cache.put(self.partition, batch.visitors.values())
+        self._count(batch)
+        if batch.deliveries:
+            self._env.on_owed(self.partition)
+        if self._env.on_decision is not None:
+            for event, decision in batch.decisions:
+                self._env.on_decision(event, decision)
+
+    def _count(self, batch: _Batch) -> None:
+        metrics = self._env.metrics
+        for letter in batch.dead_letters:
+            metrics.dead_letters.labels(letter.kind, letter.reason).inc()
+        outcomes: dict[str, int] = {}
+        verdicts: dict[tuple[str, str], int] = {}
+        for _, decision in batch.decisions:
+            outcomes[decision.outcome] = outcomes.get(decision.outcome, 0) + 1
+            for verdict in decision.verdicts:
+                key = (verdict.action_map, verdict.reason)
+                verdicts[key] = verdicts.get(key, 0) + 1
+            for mapping in decision.missing_lookups:
+                metrics.missing_lookups.labels(mapping).inc()
+        for outcome, number in outcomes.items():
+            metrics.events.labels(outcome).inc(number)
+        for labels, number in verdicts.items():
+            metrics.verdicts.labels(*labels).inc(number)
