@@ -23,7 +23,7 @@ Reason = Literal[
 ]
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """One map's answer for one event."""
 
     action_map: str
@@ -32,7 +32,7 @@ class Verdict(Struct, frozen=True):
     detail: str = ""
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What one event leads to."""
 
     #: ``judged``; ``duplicate`` and ``late`` events are not judged.

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 
-class RetryPolicy(Struct, frozen=True, omit_defaults=True):
+class RetryPolicy(Struct, frozen=True, omit_defaults=True, gc=False):
     """When a failed attempt is repeated."""
 
     #: Tries in all, at least 1.
@@ -21,7 +21,7 @@ class RetryPolicy(Struct, frozen=True, omit_defaults=True):
     max_age_s: int = 3 * 86_400
 
 
-class Delivery(Struct, frozen=True, omit_defaults=True):
+class Delivery(Struct, frozen=True, omit_defaults=True, gc=False):
     """One rendered request owed to one integration.
 
     It holds everything but the integration's own part (base URL, authentication, signature), which is added at
@@ -55,7 +55,7 @@ class Delivery(Struct, frozen=True, omit_defaults=True):
     last_error: str | None = None
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One try of a delivery, and what follows from it."""
 
     outcome: Literal["delivered", "retry", "dead", "held"]
@@ -68,7 +68,7 @@ class Attempt(Struct, frozen=True):
     duration_s: float = 0.0
 
 
-class DeadLetter(Struct, frozen=True, omit_defaults=True):
+class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
     """A record never understood, or a delivery given up: kept, listed, replayable."""
 
     #: ``topic/partition/offset`` of a record; the id of a delivery.
@@ -85,7 +85,9 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True):
     delivery: Delivery | None = None
 
 
-def delivery_id(company: str, action_map: str, webhook: str, visitor_id: str, event_id: str, occurrence: int = 0) -> str:
+def delivery_id(
+    company: str, action_map: str, webhook: str, visitor_id: str, event_id: str, occurrence: int = 0
+) -> str:
     """The id of a delivery: a hash of what caused it, never of versions, so a replay after an edit keeps it.
 
     Args:

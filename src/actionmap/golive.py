@@ -190,14 +190,18 @@ def _dates_open(chain: _Chain, around: Surroundings) -> Check:
         return Check("dates-open", "fail", message, "set a later endDate, or none")
     if start is not None and to_millis(start) > around.now:
         return Check("dates-open", "warn", f"it starts at {to_rfc3339(to_millis(start))}", "wait, or set it earlier")
-    return Check("dates-open", "pass", "today lies between startDate and endDate" if start or end else "no dates are set")
+    return Check(
+        "dates-open", "pass", "today lies between startDate and endDate" if start or end else "no dates are set"
+    )
 
 
 def _egress_allowed(chain: _Chain, around: Surroundings) -> Check:
     url = chain.integration.base_url
     problem = static_findings(url, around.egress_hosts, around.egress_networks)
     if problem:
-        return Check("egress-allowed", "fail", f"{url}: {problem}", "use a public https address, or allow it explicitly")
+        return Check(
+            "egress-allowed", "fail", f"{url}: {problem}", "use a public https address, or allow it explicitly"
+        )
     return Check("egress-allowed", "pass", f"{url} is no inward address as far as its text tells")
 
 

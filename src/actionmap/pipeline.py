@@ -25,7 +25,6 @@ from actionmap.store.cache import VisitorCache
 from actionmap.store.protocols import Commit, PartitionStore
 from actionmap.telemetry import Metrics, logger
 from actionmap.visitor import Visitor, decode_visitor, encode_visitor
-from actionmap.wire import unknown_fields
 
 BATCH_RECORDS = 500
 BATCH_BYTES = 256 * 1024
@@ -226,12 +225,12 @@ class Lane:
     def _parse(self, record: Record) -> Event | DeadLetter:
         metrics = self._env.metrics
         try:
-            event, clamped = parse_record(record)
+            event, clamped, unknown = parse_record(record)
         except Rejected as why:
             return dead_letter(record, why.reason, why.detail)
         if clamped:
             metrics.clamped_times.inc()
-        if unknown := unknown_fields(record.value or b""):
+        if unknown:
             metrics.unknown_fields.inc(unknown)
         return event
 

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ACTIONMAP_", extra="ignore", frozen=True, validate_default=True)
 
-    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, comma-separated")
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092", description="host:port of one or more brokers, comma-separated"
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="redis:// or rediss:// URL")
     redis_prefix: str = Field("am", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="what every key begins with")
     events_topic: str = Field("website-events", description="the topic that website events are read from")
@@ -108,7 +110,7 @@ def load_settings(env_file: Path | None = None, **given: object) -> Settings:
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"there is no settings file {env_file}")
     try:
-        return Settings(_env_file=env_file, **given)  # type: ignore[call-arg,arg-type]
+        return Settings(_env_file=env_file, **given)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = "; ".join(
             f"ACTIONMAP_{'_'.join(str(part) for part in problem['loc']).upper()}: "

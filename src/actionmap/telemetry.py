@@ -31,6 +31,8 @@ def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -
     # Both write full URLs, which may carry a key, at INFO and DEBUG.
     for name in ("httpx", "httpcore", "aiohttp"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Three lines per retry while a broker is away; what matters of it is told by us, once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def logger(part: str) -> Logger:
@@ -43,16 +45,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        new = {"registry": self.registry}
+        new: Any = {"registry": self.registry}
         # Counters
         self.events = Counter("actionmap_events", "Events evaluated, by outcome", ["outcome"], **new)
         self.verdicts = Counter("actionmap_verdicts", "Verdicts, by map and reason", ["action_map", "reason"], **new)
         self.missing_lookups = Counter("actionmap_missing_lookups", "Lookups without a value", ["mapping"], **new)
         self.unknown_fields = Counter("actionmap_unknown_event_fields", "Unknown top-level keys of events", **new)
         self.clamped_times = Counter("actionmap_clamped_event_times", "Event times too far in the future", **new)
-        self.dead_letters = Counter("actionmap_dead_letters", "Dead letters, by kind and reason", ["kind", "reason"], **new)
+        self.dead_letters = Counter(
+            "actionmap_dead_letters", "Dead letters, by kind and reason", ["kind", "reason"], **new
+        )
         self.commits = Counter("actionmap_commits", "Partition batches, by what became of them", ["status"], **new)
-        self.attempts = Counter("actionmap_delivery_attempts", "Attempts, by outcome", ["integration", "outcome"], **new)
+        self.attempts = Counter(
+            "actionmap_delivery_attempts", "Attempts, by outcome", ["integration", "outcome"], **new
+        )
         self.collected = Counter("actionmap_collected_events", "Events at the collector, by result", ["result"], **new)
         # Histograms and gauges, in seconds
         self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)

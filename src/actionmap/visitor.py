@@ -1,7 +1,8 @@
 """Visitor: what is remembered of one visitor, and how it is written down.
 
 The fields are JSON-able, and JSON is the stored form, so that a visitor can be read with `redis-cli`.
-Values are never changed in place: a transition (``decide/observe.py``) works on copies.
+Values are never changed in place: a transition (``decide/observe.py``) works on copies. They hold no cycles, so the
+garbage collector need not look at them (``gc=False``): with a full cache it would be busy with nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ REMEMBERED_IDS = 64
 _HASH_BYTES = 8
 
 
-class Browser(Struct, frozen=True, omit_defaults=True):
+class Browser(Struct, frozen=True, omit_defaults=True, gc=False):
     """The visitor's browser."""
 
     family: str | None = None
@@ -27,7 +28,7 @@ class Browser(Struct, frozen=True, omit_defaults=True):
     lang: str | None = None
 
 
-class Device(Struct, frozen=True, omit_defaults=True):
+class Device(Struct, frozen=True, omit_defaults=True, gc=False):
     """The visitor's device; ``category`` is desktop, mobile, tablet or other."""
 
     category: str | None = None
@@ -35,7 +36,7 @@ class Device(Struct, frozen=True, omit_defaults=True):
     os_family: str | None = None
 
 
-class MktCampaign(Struct, frozen=True, omit_defaults=True):
+class MktCampaign(Struct, frozen=True, omit_defaults=True, gc=False):
     """The marketing campaign that brought the visitor, from the UTM parameters of the page."""
 
     source: str | None = None
@@ -47,7 +48,7 @@ class MktCampaign(Struct, frozen=True, omit_defaults=True):
     network: str | None = None
 
 
-class Referrer(Struct, frozen=True, omit_defaults=True):
+class Referrer(Struct, frozen=True, omit_defaults=True, gc=False):
     """The page the visitor came from; ``medium`` is internal, search, social, email, paid or unknown."""
 
     url: str | None = None
@@ -56,7 +57,7 @@ class Referrer(Struct, frozen=True, omit_defaults=True):
     medium: str | None = None
 
 
-class Session(Struct, omit_defaults=True):
+class Session(Struct, omit_defaults=True, gc=False):
     """A visit: it ends after 20 minutes (a setting) without an event. Times in milliseconds since 1970."""
 
     #: Counts the visitor's sessions from 1.
@@ -80,7 +81,7 @@ class Session(Struct, omit_defaults=True):
     fired: dict[str, int] = {}
 
 
-class Visitor(Struct, omit_defaults=True):
+class Visitor(Struct, omit_defaults=True, gc=False):
     """The remembered state of one visitor. Times in milliseconds since 1970."""
 
     id: str

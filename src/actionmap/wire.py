@@ -26,7 +26,7 @@ from actionmap.event import (
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
-class WireEvent(Struct, frozen=True, rename="camel"):
+class WireEvent(Struct, frozen=True, rename="camel", gc=False):
     """An event as sent: JSON, UTF-8, camelCase."""
 
     # Python's $ also matches before a line break at the end.
@@ -45,8 +45,12 @@ class WireEvent(Struct, frozen=True, rename="camel"):
     traits: dict[str, Any] | None = None
 
 
-KNOWN_FIELDS = frozenset(WireEvent.__struct_encode_fields__)
+class _KnownFieldsOnly(WireEvent, frozen=True, rename="camel", forbid_unknown_fields=True, gc=False):
+    """Nearly all events have no unknown field, and to be told so costs nothing."""
 
+
+_KNOWN_FIELDS = frozenset(WireEvent.__struct_encode_fields__)
+_strict_decoder = msgspec.json.Decoder(_KnownFieldsOnly)
 _event_decoder = msgspec.json.Decoder(WireEvent)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
@@ -62,22 +66,36 @@ def parse_event(value: bytes) -> WireEvent:
         Rejected: it is none. Reasons: ``too-large``, ``not-utf-8``, ``too-deep``, ``malformed-json``,
             ``not-an-object``, ``invalid-field``, ``reserved-event``.
     """
+    return parse_and_count(value)[0]
+
+
+def parse_and_count(value: bytes) -> tuple[WireEvent, int]:
+    """As `parse_event`, with the number of unknown top-level keys: they are kept out of state, and counted."""
     if len(value) > MAX_EVENT_BYTES:
         raise Rejected("too-large", f"{len(value):,} bytes; at most {MAX_EVENT_BYTES:,} are taken")
     # More brackets than levels allowed is rare, and the only case in which levels must be counted.
     if value.count(b"{") + value.count(b"[") > MAX_EVENT_DEPTH and _depth(value) > MAX_EVENT_DEPTH:
         raise Rejected("too-deep", f"nested more than {MAX_EVENT_DEPTH} levels deep")
+    event: WireEvent
     try:
-        event = _event_decoder.decode(value)
+        event, unknown = _strict_decoder.decode(value), 0
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        event = _decoded(value)
+        unknown = len(_fields_decoder.decode(value).keys() - _KNOWN_FIELDS)
+    if event.event_name in RESERVED_EVENTS:
+        raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
+    return event, unknown
+
+
+def _decoded(value: bytes) -> WireEvent:
+    try:
+        return _event_decoder.decode(value)
     except UnicodeDecodeError:
         raise Rejected("not-utf-8", _first_bad_byte(value)) from None
     except msgspec.ValidationError as error:
         raise _invalid(value, error) from None
     except msgspec.DecodeError as error:
         raise Rejected("malformed-json", str(error)) from None
-    if event.event_name in RESERVED_EVENTS:
-        raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
-    return event
 
 
 def _first_bad_byte(value: bytes) -> str:
@@ -109,8 +127,3 @@ _BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
 def _brackets(value: bytes) -> Iterator[bytes]:
     return (token for token in _BRACKET_OR_STRING.findall(value) if token in b"{}[]")
-
-
-def unknown_fields(value: bytes) -> int:
-    """How many top-level keys of the event ``value`` are unknown: they are kept out of state, and counted."""
-    return len(_fields_decoder.decode(value).keys() - KNOWN_FIELDS)

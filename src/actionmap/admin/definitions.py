@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Annotated, Any
 
 import msgspec
@@ -59,14 +60,16 @@ class _Routes:
         self._plural = plural
 
     def add_to(self, router: APIRouter) -> None:
-        base, one, tags = f"/api/v1/{self._plural}", f"/api/v1/{self._plural}/{{name}}", [self._plural]
+        tags: list[str | Enum] = [self._plural]
+        base, one = f"/api/v1/{self._plural}", f"/api/v1/{self._plural}/{{name}}"
         article = "an" if self._kind[0] in "AI" else "a"
-        body = {"requestBody": {"required": True, "content": {
-            "application/json": {"schema": {"$ref": f"#/components/schemas/{KINDS[self._kind].__name__}"}}}}}  # fmt: skip
+        schema = {"$ref": f"#/components/schemas/{KINDS[self._kind].__name__}"}
+        body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
         def route(path: str, call: Callable[..., Any], method: str, summary: str, **more: Any) -> None:
-            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags, response_class=JSONResponse,
-                                 operation_id=f"{summary.split()[0].lower()}-{self._plural}", **more)  # fmt: skip
+            verb = summary.split(maxsplit=1)[0].lower()
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
+                                 response_class=JSONResponse, operation_id=f"{verb}-{self._plural}", **more)  # fmt: skip
 
         route(base, self.list, "GET", f"List {self._plural}")
         route(base, self.create, "POST", f"Create {article} {self._kind}", status_code=201, openapi_extra=body)

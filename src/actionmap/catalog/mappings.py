@@ -25,7 +25,7 @@ class LookupMissing(ActionmapError):
     """A lookup with ``onMissing: skip`` has no value: there is no delivery."""
 
 
-class NoValue(Exception):  # noqa: N818 - an answer, not an error
+class NoValue(Exception):
     """A looked-up value counts as missing; the message says why."""
 
 
@@ -128,9 +128,8 @@ def contract_problems(contract: Contract) -> list[tuple[str, str]]:
         if _type_of(schema) not in SCALARS:
             message = f"its type is one of {', '.join(SCALARS)}"
             problems.append((f"contract.input.properties.{name}", message))
-    for name in contract.input.get("required", ()):
-        if name not in _properties(contract):
-            problems.append(("contract.input.required", f"there is no property {name!r}"))
+    absent = [name for name in contract.input.get("required", ()) if name not in _properties(contract)]
+    problems += [("contract.input.required", f"there is no property {name!r}") for name in absent]
     return problems
 
 
@@ -162,8 +161,10 @@ def compile_mappings(webhook: Webhook, contract: Contract) -> tuple[tuple[Field,
     for name in webhook.mappings.keys() - properties.keys():
         hint = nearest(name, properties)
         problems.append((f"mappings.{name}", f"the input contract has no field {name!r}{hint}"))
-    for name in sorted(properties.keys() - webhook.mappings.keys()):
-        problems.append(("mappings", f"the contract field {name!r} is not mapped; every field is, required or not"))
+    problems += [
+        ("mappings", f"the contract field {name!r} is not mapped; every field is, required or not")
+        for name in sorted(properties.keys() - webhook.mappings.keys())
+    ]
     for name, schema in properties.items():
         mapping = webhook.mappings.get(name)
         if mapping is not None:

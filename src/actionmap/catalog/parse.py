@@ -48,7 +48,8 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
     fields = {key: value for key, value in data.items() if key != "kind"}
     subject = f"{written} {fields.get('name', '?')}"
     too_early = [
-        (path, f"{name!r} is not acted on yet in this version; remove it") for path, name in not_acted_on(written, fields)
+        (path, f"{name!r} is not acted on yet in this version; remove it")
+        for path, name in not_acted_on(written, fields)
     ]
     if too_early:
         raise _failed(document, subject, too_early)
@@ -86,14 +87,15 @@ def parse_documents(documents: Iterable[Document]) -> tuple[dict[str, Definition
 
 def located(findings: Iterable[Finding], sources: Mapping[str, Document]) -> list[Finding]:
     """``findings`` with the file and line of the definitions they are about, in order of place."""
-    placed = []
-    for finding in findings:
-        source = sources.get(finding.subject.replace(" ", "/", 1))
-        if source is not None:
-            path = tuple(int(part) if part.isdigit() else part for part in finding.path.split(".") if part)
-            finding = replace(finding, file=source.file, line=source.line(path))
-        placed.append(finding)
+    placed = [_placed(finding, sources.get(finding.subject.replace(" ", "/", 1))) for finding in findings]
     return sorted(placed, key=lambda finding: (finding.file, finding.line, finding.message))
+
+
+def _placed(finding: Finding, source: Document | None) -> Finding:
+    if source is None:
+        return finding
+    path = tuple(int(part) if part.isdigit() else part for part in finding.path.split(".") if part)
+    return replace(finding, file=source.file, line=source.line(path))
 
 
 def _subject(key: str) -> str:

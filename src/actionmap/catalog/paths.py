@@ -83,8 +83,7 @@ def _never(_: Scope) -> None:
 
 #: Paths that are set only where a GeoIP database is named, which this version does not read.
 GEOLOCATION = tuple(
-    f"session.geolocation.{name}"
-    for name in ("country", "countryName", "region", "locality", "postalCode", "timezone")
+    f"session.geolocation.{name}" for name in ("country", "countryName", "region", "locality", "postalCode", "timezone")
 )
 
 _KNOWN: dict[str, tuple[PathType, Getter]] = {
@@ -112,7 +111,7 @@ _KNOWN: dict[str, tuple[PathType, Getter]] = {
     **_fields(lambda scope: scope.session.referrer, "session.referrer",
               {"url": "url", "hostname": "hostname", "domain": "domain", "medium": "medium"}),
     **_page(lambda scope: scope.session.last_page, "session.lastPage"),
-    **{path: ("string", _never) for path in GEOLOCATION},
+    **dict.fromkeys(GEOLOCATION, ("string", _never)),
     "visitor.id": ("string", lambda scope: scope.visitor.id),
     "visitor.customerId": ("string", lambda scope: scope.visitor.customer_id),
     "visitor.firstSeenAt": ("time", lambda scope: to_rfc3339(scope.visitor.first_seen_at)),

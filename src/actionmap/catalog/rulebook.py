@@ -178,8 +178,8 @@ class _Compilation:
         if action is None or contract_problems(action.contract):
             return None
         fields, problems = compile_mappings(webhook, action.contract)
-        for path, message in problems:
-            self._found(webhook, path, message)
+        for where, message in problems:
+            self._found(webhook, where, message)
         integration = self._definitions.get(f"Integration/{action.integration}")
         if problems or not isinstance(integration, Integration):
             return None

@@ -69,13 +69,11 @@ def compile_text(template: str, fields: Collection[str]) -> Callable[[Values], A
         return lambda values: values.get(name, _ABSENT)
     if all(isinstance(part, str) for part in parts):
         return lambda _: template
-    return lambda values: "".join(
-        part if isinstance(part, str) else to_text(values.get(part[0])) for part in parts
-    )
+    return lambda values: "".join(part if isinstance(part, str) else to_text(values.get(part[0])) for part in parts)
 
 
 def compile_body(template: Any, fields: Collection[str]) -> Callable[[Values], Any]:
-    """A JSON ``template`` as a function of values; a field that is left out takes its key, or its place in a list, along.
+    """A JSON ``template`` as a function of values; a field left out takes its key, or its place in a list, along.
 
     Raises:
         BadTemplate: it names no field of ``fields``.

@@ -34,9 +34,7 @@ class Client:
         url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            response = httpx.request(
-                method, url + path, headers=headers, timeout=_TIMEOUT_S, trust_env=False, **more
-            )
+            response = httpx.request(method, url + path, headers=headers, timeout=_TIMEOUT_S, trust_env=False, **more)
         except httpx.HTTPError as error:
             raise Unreachable(
                 f"no actionmap server answers at {url} ({type(error).__name__}); start one with actionmap serve or "
@@ -61,7 +59,7 @@ def _error(response: httpx.Response, url: str) -> ActionmapError:
         case 404:
             return NotFound(detail)
         case 422 if problem.get("errors"):
-            return DefinitionError([Finding(**{key: str(value) for key, value in one.items()})
+            return DefinitionError([Finding(message=one["message"], path=one["path"], subject=one["subject"])
                                     for one in problem["errors"]])  # fmt: skip
         case _:
             return ActionmapError(f"the server at {url} answered {response.status_code}: {detail}")

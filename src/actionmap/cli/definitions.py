@@ -60,7 +60,9 @@ def plan(folder: Folder, prune: Prune = False) -> None:
     answer = _put(folder, prune=prune, dry_run=True)
     counts = _show(answer["changes"], with_diff=True)
     pending = sum(number for action, number in counts.items() if action != "unchanged")
-    out.print(f"{pending} to do, {counts.get('unchanged', 0)} unchanged; the server is at revision {answer['revision']}")
+    out.print(
+        f"{pending} to do, {counts.get('unchanged', 0)} unchanged; the server is at revision {answer['revision']}"
+    )
     raise typer.Exit(NO if pending else YES)
 
 

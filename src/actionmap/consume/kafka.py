@@ -68,7 +68,7 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     session_timeout_ms: int = 45_000
 
 
-class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
+class KafkaConsumer(ConsumerRebalanceListener):
     """One member of the consumer group."""
 
     def __init__(
@@ -187,7 +187,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 ])  # fmt: skip
 
     async def _recover(self, error: Exception) -> None:
-        """After an error of the client: every lane goes back to its fence, and after a fatal one a new client starts."""
+        """After an error of the client every lane goes back to its fence; after a fatal one a new client starts."""
         self._log.warning("kafka.failed", error=f"{type(error).__name__}: {error}")
         for lane in self.lanes.values():
             lane.rewind()

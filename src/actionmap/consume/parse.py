@@ -7,7 +7,7 @@ from typing import NamedTuple
 from actionmap.delivery import DeadLetter
 from actionmap.errors import Rejected
 from actionmap.event import Event, to_millis
-from actionmap.wire import parse_event
+from actionmap.wire import parse_and_count
 
 #: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
 MAX_AHEAD_MS = 5 * 60 * 1000
@@ -32,10 +32,13 @@ class Record(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """An event, and whether its time was clamped to the record's."""
+    """An event, and what had to be noted about it."""
 
     event: Event
+    #: Whether its time was clamped to the record's.
     clamped: bool
+    #: Top-level keys that mean nothing here.
+    unknown_fields: int
 
 
 def parse_record(record: Record) -> Parsed:
@@ -46,7 +49,7 @@ def parse_record(record: Record) -> Parsed:
     """
     if record.value is None:
         raise Rejected("empty", "the record has no value")
-    wire = parse_event(record.value)
+    wire, unknown = parse_and_count(record.value)
     time = record.timestamp if wire.timestamp is None else to_millis(wire.timestamp)
     clamped = time > record.timestamp + MAX_AHEAD_MS
     return Parsed(
@@ -67,6 +70,7 @@ def parse_record(record: Record) -> Parsed:
             traits=wire.traits or {},
         ),
         clamped,
+        unknown,
     )
 
 

@@ -81,7 +81,7 @@ def _judge(action_map: CompiledMap, scope: Scope, policy: Policy, judging: _Judg
     except LookupMissing as why:
         judging.add(action_map, "lookup-missing", str(why))
         return
-    except Exception as error:  # noqa: BLE001 - a broken map is a verdict that is counted, never silence
+    except Exception as error:  # a broken map is a verdict that is counted, never silence
         judging.add(action_map, "error", f"{type(error).__name__}: {error}")
         return
     fired = scope.session.fired

@@ -126,5 +126,5 @@ def _assign_segments(scope: Scope, rulebook: Rulebook) -> None:
     scope.visitor.segments = members
     for segment in rulebook.segments:
         if segment.test(scope):
-            members.append(segment.name)
+            members.append(segment.name)  # noqa: PERF401 - the next segment's test already sees it
     members.sort()

@@ -28,7 +28,7 @@ _ORIGIN = re.compile(r"(https?://[A-Za-z0-9_.:\[\]-]+)([/?][!-\[\]-~]*)?", re.AS
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
-class EgressBlocked(ActionmapError):  # noqa: N818 - names what happened, as all of our errors do
+class EgressBlocked(ActionmapError):
     """A request may not be sent to where it points; the message names the rule and what to do."""
 
 

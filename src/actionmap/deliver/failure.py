@@ -60,7 +60,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _words(cause: BaseException) -> str | None:  # noqa: PLR0911 - a table, one line per error
+def _words(cause: BaseException) -> str | None:
     match cause:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(cause.certificate_error, "verify_message", "") or "it is not valid"

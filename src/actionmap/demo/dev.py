@@ -64,7 +64,7 @@ async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callabl
     tell(f"admin       {url}/api/v1   (described at {url}/docs; loopback needs no key)")
     tell(f"Kafka       {settings.kafka_bootstrap_servers}, topic {settings.events_topic}")
     tell(f"Redis       {settings.redis_url}")
-    tell(f"receiver    {stack.receiver.url}   (takes the webhooks of integrations with sample hosts, such as *.example.com)")
+    tell(f"receiver    {stack.receiver.url}   (gets the webhooks of integrations with sample hosts: *.example.com, …)")
     tell(f"data        {data}")
     maps = len(stack.parts.registry.rulebook.maps)
     tell(f"ready: {maps} active action maps. Ctrl-C stops.")

@@ -67,7 +67,9 @@ class Screen:
         """What the demo has seen, beside what it expected."""
         table = Table("action map", "fired", "blocked", box=SIMPLE, title="What the maps did", title_justify="left")
         for name, counts in sorted(outcome.verdicts.items()):
-            blocked = ", ".join(f"{reason} {number:,}" for reason, number in sorted(counts.items()) if reason != "fired")
+            blocked = ", ".join(
+                f"{reason} {number:,}" for reason, number in sorted(counts.items()) if reason != "fired"
+            )
             table.add_row(name, f"{counts['fired']:,}", blocked)
         self._console.print()
         self._console.print(table)

@@ -77,7 +77,10 @@ async def open_stack(
     """
     data.mkdir(parents=True, exist_ok=True)
     tell("starting the embedded broker (Tansu, in memory) and store (Valkey, every write on disk) …")
-    async with embedded_broker(broker_port, log=data / "broker.log") as bootstrap, embedded_store(data / "store") as redis_url:
+    async with (
+        embedded_broker(broker_port, log=data / "broker.log") as bootstrap,
+        embedded_store(data / "store") as redis_url,
+    ):
         settings = load_settings(
             kafka_bootstrap_servers=bootstrap,
             redis_url=redis_url,

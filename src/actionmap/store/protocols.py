@@ -95,7 +95,7 @@ class Outbox(Protocol):
         """Hand out up to ``limit`` due deliveries; each comes back by itself after ``lease_ms`` if never settled."""
 
     async def ack(self, partition: int, delivery_ids: Sequence[str], *, now: int) -> None:
-        """These were accepted: remove them, and remember their ids for a day so that a rewind does not owe them again."""
+        """These were accepted: remove them, and remember their ids so that a rewind does not owe them again."""
 
     async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
         """These failed: keep each (as given, with its attempts counted) until the time beside it."""

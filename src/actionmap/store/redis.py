@@ -2,14 +2,14 @@
 
 Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into one slot of a Redis Cluster):
 
-    am:{e7}:f    hash    fence: o offset, tok token, own owner, rev revision, st stream time, cid cluster, np partitions,
-                         ep number of claims, at when it was last applied
+    am:{e7}:f    hash    fence: o offset, tok token, own owner, rev revision, st stream time, cid cluster,
+                         np partitions, ep number of claims, at when it was last applied
     am:{e7}:v:X  string  visitor X
     am:{e7}:q    zset    outbox: when each delivery is due        am:{e7}:p   hash   outbox: the deliveries
     am:{e7}:x    zset    ids accepted in the last day
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
-    am:{definitions}:d  hash,  am:{definitions}:rev  string       all definitions, and their revision
+    am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
 """
 
 from __future__ import annotations
@@ -82,21 +82,21 @@ class RedisStore:
 
     async def fence(self, partition: int) -> Fence:
         async with self._translated():
-            return _fence(await self._redis.hmget(self._key(partition, "f"), _FENCE_FIELDS))  # type: ignore[misc]
+            return _fence(_raw(await self._redis.hmget(self._key(partition, "f"), _FENCE_FIELDS)))
 
     async def claim(self, partition: int, *, owner: str, token: str, cluster: str, partitions: int) -> Fence:
         return _fence(await self._call("claim", self._keys(partition, "f"), [owner, token, cluster, partitions]))
 
     async def reset_fence(self, partition: int) -> None:
         async with self._translated():
-            await self._redis.hdel(self._key(partition, "f"), "o", "tok", "st", "cid", "np")  # type: ignore[misc]
+            await self._redis.hdel(self._key(partition, "f"), "o", "tok", "st", "cid", "np")
 
     async def load(self, partition: int, visitor_ids: Sequence[str]) -> list[bytes | None]:
         if not visitor_ids:
             return []
         prefix = self._key(partition, "v:")
         async with self._translated():
-            return await self._redis.mget([prefix + visitor_id for visitor_id in visitor_ids])
+            return _raw(await self._redis.mget([prefix + visitor_id for visitor_id in visitor_ids]))
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         prefix = self._key(partition, "v:")
@@ -149,8 +149,8 @@ class RedisStore:
 
     async def _listed(self, partition: int, order: str, values: str, limit: int, *, newest: bool) -> list[bytes]:
         async with self._translated():
-            ids = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=newest)
-            stored = await self._redis.hmget(self._key(partition, values), ids) if ids else []  # type: ignore[misc]
+            ids: Any = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=newest)
+            stored = _raw(await self._redis.hmget(self._key(partition, values), ids)) if ids else []
         return [value for value in stored if value is not None]
 
     def _definition_keys(self) -> list[str]:
@@ -174,13 +174,13 @@ class RedisStore:
 
     async def ping(self) -> None:
         async with self._translated():
-            await self._redis.ping()  # type: ignore[misc]
+            await self._redis.ping()
 
     async def durability(self) -> str:
         """What the server promises to keep: a fact read from it, in words for people."""
         async with self._translated():
             try:
-                config = await self._redis.config_get("append*", "maxmemory-policy")  # type: ignore[misc]
+                config = await self._redis.config_get("append*", "maxmemory-policy")
             except RedisError:
                 return "unknown: the server does not show its configuration"
         if config.get("appendonly") != "yes":
@@ -193,6 +193,11 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+
+def _raw(values: Any) -> list[bytes | None]:
+    """Replies as they come without decoding, which is how the client is set up."""
+    return list(values)
 
 
 def _address(url: str) -> str:

@@ -36,7 +36,7 @@ def seconds(duration: str) -> int:
 
 
 def as_object_of(key: str) -> BeforeValidator:
-    """Let ``key``'s value stand for the whole object: ``activation: immediate`` is ``activation: {type: immediate}``."""
+    """Let ``key``'s value stand for the whole object: ``activation: immediate`` for ``activation: {type: immediate}``."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
@@ -44,7 +44,12 @@ class Model(BaseModel):
     """A part of a definition: frozen, strict about types, and no field that it does not know."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=False
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        validate_default=False,
     )
 
     def as_written(self) -> dict[str, Any]:

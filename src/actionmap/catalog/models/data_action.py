@@ -21,8 +21,10 @@ def _check_header_value(text: str) -> str:
 
 
 def _check_path(path: str) -> str:
-    if any(character.isspace() or ord(character) < 32 or character in "\\#?" for character in path.replace("{{ ", "")
-           .replace(" }}", "")):
+    if any(
+        character.isspace() or ord(character) < 32 or character in "\\#?"
+        for character in path.replace("{{ ", "").replace(" }}", "")
+    ):
         raise ValueError("a path has no spaces, backslashes, '?' or '#'; use params for the query")
     return path
 

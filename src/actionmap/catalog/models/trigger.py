@@ -129,11 +129,20 @@ class Count(Model):
 _LEAVES = ("all", "any", "not", "segment", "event", "count", "key")
 
 
+_TAGS: dict[type, str] = {
+    All: "all",
+    Any_: "any",
+    Not: "not",
+    SegmentLeaf: "segment",
+    EventLeaf: "event",
+    Count: "count",
+    Condition: "key",
+}
+
+
 def _which(written: Any) -> str | None:
     if not isinstance(written, dict):
-        return {All: "all", Any_: "any", Not: "not", SegmentLeaf: "segment", EventLeaf: "event", Count: "count"}.get(
-            type(written), "key" if isinstance(written, Condition) else None
-        )
+        return _TAGS.get(type(written))
     return next((leaf for leaf in _LEAVES if leaf in written), None)
 
 

@@ -43,7 +43,9 @@ class Retry(Model):
     """When a failed attempt is repeated."""
 
     attempts: Annotated[int, Field(ge=1, le=100, description="tries in all")] = 8
-    schedule: Literal["exponential"] | Annotated[tuple[Duration, ...], Field(min_length=1, strict=False)] = "exponential"
+    schedule: Literal["exponential"] | Annotated[tuple[Duration, ...], Field(min_length=1, strict=False)] = (
+        "exponential"
+    )
     max_age: Duration = "3d"
 
 
@@ -67,6 +69,3 @@ class Webhook(Definition):
     state: Literal["draft", "published", "archived"] = "draft"
     mappings: dict[str, Mapping] = {}
     delivery: WebhookDelivery = WebhookDelivery()
-
-
-
