@@ -44,6 +44,7 @@ from actionmap.store.redis import RedisStore
 from actionmap.telemetry import Metrics, logger
 
 _REFRESH_EVERY_S = 1.0
+_MEASURE_EVERY_S = 2.0
 _REACH_TIMEOUT_S = 5.0
 #: What the cluster id of the embedded broker begins with; it knows no producer ids, so no idempotent producers.
 EMBEDDED_CLUSTER = "embedded-"
@@ -98,7 +99,9 @@ class Engine:
         self, settings: Settings, options: Options, store: RedisStore, registry: Registry, metrics: Metrics
     ) -> None:
         self._settings = settings
+        self._store = store
         self._registry = registry
+        self._metrics = metrics
         self._stopping = asyncio.Event()
         self._log = logger("engine")
         guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
@@ -161,22 +164,34 @@ class Engine:
         async with self._sender:
             worker = asyncio.create_task(self.worker.run(), name="delivery worker")
             refresh = asyncio.create_task(_refresh_regularly(self._registry), name="rulebook refresh")
+            measure = asyncio.create_task(self._measure_regularly(), name="measure")
             consumer = asyncio.create_task(self.consumer.run(), name="consumer")
             stopping = asyncio.create_task(self._stopping.wait())
             try:
-                await first_of(worker, refresh, consumer, stopping)
+                await first_of(worker, refresh, measure, consumer, stopping)
             finally:
                 # Nothing new is owed once the consumer has drained; then what is in flight may end.
                 self.consumer.stop()
                 await asyncio.gather(consumer, return_exceptions=True)
                 await self.worker.stop()
-                for task in (refresh, stopping, worker):
+                for task in (refresh, measure, stopping, worker):
                     task.cancel()
-                await asyncio.gather(refresh, stopping, worker, return_exceptions=True)
+                await asyncio.gather(refresh, measure, stopping, worker, return_exceptions=True)
 
     def stop(self) -> None:
         """Ask `run` to end in order."""
         self._stopping.set()
+
+    async def _measure_regularly(self) -> None:
+        """Set the gauges that nothing else brings up to date."""
+        while True:
+            with suppress(Unreachable):
+                owed = {partition: await self._store.outbox_size(partition) for partition in list(self.consumer.lanes)}
+                self._metrics.outbox.clear()
+                for partition, number in owed.items():
+                    self._metrics.outbox.labels(partition).set(number)
+            self._metrics.rulebook_revision.set(self._registry.revision)
+            await asyncio.sleep(_MEASURE_EVERY_S)
 
 
 async def _refresh_regularly(registry: Registry) -> None:
@@ -260,7 +275,19 @@ async def open_producer(settings: Settings) -> EventProducer:
     return EventProducer(settings.kafka_bootstrap_servers, settings.events_topic, idempotent=idempotent)
 
 
-def build_api(parts: Parts, producer: EventProducer, partitions: int, *, open_access: bool) -> FastAPI:
+def secret_is_set(name: str) -> bool:
+    """Whether the environment holds the secret ``name``."""
+    return bool(os.environ.get(name))
+
+
+def build_api(
+    parts: Parts,
+    producer: EventProducer,
+    partitions: int,
+    *,
+    open_access: bool,
+    secret_is_set: Callable[[str], bool] = secret_is_set,
+) -> FastAPI:
     """Collector, admin REST, health and metrics in one application; ``open_access``: nobody needs a key."""
     keys = ApiKeys(parse_api_keys(parts.settings.api_keys.get_secret_value()), open_access=open_access)
     return create_api(
@@ -273,7 +300,7 @@ def build_api(parts: Parts, producer: EventProducer, partitions: int, *, open_ac
         partitions=partitions,
         health=parts.health,
         metrics=parts.metrics,
-        secret_is_set=lambda name: bool(os.environ.get(name)),
+        secret_is_set=secret_is_set,
         egress_hosts=parts.settings.egress_hosts,
         egress_networks=parts.settings.egress_networks,
     )
@@ -356,11 +383,13 @@ async def serve_http(app: FastAPI, listener: socket.socket) -> None:
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5,
                             server_header=False, date_header=False)  # fmt: skip
     server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await server.serve(sockets=[listener])
-    except asyncio.CancelledError:
+        await asyncio.shield(serving)
+    finally:
+        # Requests in flight are answered before the server ends.
         server.should_exit = True
-        raise
+        await serving
 
 
 async def run_until_signal(

@@ -109,5 +109,5 @@ def to_millis(moment: datetime) -> int:
 
 def to_rfc3339(millis: int) -> str:
     """``millis`` since 1970 as RFC 3339 text in UTC with three decimals, e.g. ``2026-11-21T19:15:00.123Z``."""
-    seconds, rest = divmod(millis, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    moment = datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -55,6 +56,8 @@ class LaneEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     on_decision: Callable[[Event, Decision], None] | None = None
     #: Called when deliveries of a partition are in the outbox.
     on_owed: Callable[[int], None] = lambda _: None
+    #: Seconds without records after which a lane looks whether the fence is still where it left it.
+    idle_check_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ class Lane:
         self._stream_time = -1
         self._next = -1
         self._claimed = False
-        self._closing = False
+        self._closing = asyncio.Event()
         self._idle = asyncio.Event()
         #: Why the lane stopped; "" while it runs.
         self.halted = ""
@@ -120,13 +123,13 @@ class Lane:
 
     @property
     def wants_records(self) -> bool:
-        """False while enough records wait; the poll loop then leaves the partition alone."""
-        return not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
+        """False before the claim and while enough records wait; the poll loop then leaves the partition alone."""
+        return self._claimed and not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
 
     def offer(self, records: Sequence[Record]) -> None:
         """Queue ``records``, which follow each other in offset order; before the claim they are dropped (seek brings
         them again)."""
-        if not self._claimed or self._closing:
+        if not self._claimed or self._closing.is_set():
             return
         for record in records:
             self._queue.append(record)
@@ -140,36 +143,64 @@ class Lane:
 
     async def close(self) -> None:
         """Take no new batch, and wait until the one in hand is in the store or given up."""
-        self._closing = True
+        self._closing.set()
         self._arrived.set()
         await self._idle.wait()
+        if self.halted:
+            self._env.metrics.halted.dec()
 
     async def run(self) -> None:
         """Claim the partition and evaluate its records until `close`. Returns when closed or halted."""
         try:
-            while not self._closing:
+            while not self._closing.is_set():
                 try:
                     if not self._claimed:
                         await self._claim()
                     elif self._queue:
                         await self._evaluate(self._take())
                     else:
-                        self._arrived.clear()
-                        await self._arrived.wait()
+                        await self._await_records()
                 except Unreachable as error:
                     self._log.warning("store.unreachable", reason=str(error))
                     self._claimed = False
                     await self._pause(len(_BACKOFF_S) - 1)
         except PartitionHalted as reason:
-            self.halted = str(reason)
-            self._env.metrics.halted.inc()
-            self._log.error("partition.halted", reason=self.halted)
+            self._halt(str(reason))
+        except Exception as error:
+            # Nobody awaits a lane: what is not meant to happen must not end it in silence.
+            self._log.exception("partition.failed")
+            self._halt(f"partition {self.partition}: a fault inside actionmap ({type(error).__name__}: {error}); "
+                       "the log says more, a restart goes on from the fence")  # fmt: skip
         finally:
+            self._drop_memory()
             self._idle.set()
+
+    def _halt(self, reason: str) -> None:
+        self.halted = reason
+        self._env.metrics.halted.inc()
+        self._log.error("partition.halted", reason=reason)
+
+    async def _await_records(self) -> None:
+        """Wait for records. Without any, nothing but a look at the fence would notice that the store lost its tail."""
+        self._arrived.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._env.idle_check_s):
+                await self._arrived.wait()
+                return
+        with suppress(Unreachable):  # nothing is at stake; the next look follows
+            fence = await self._env.store.fence(self.partition)
+            if fence.token != self._token:
+                await self._lost_fence(fence.owner)
 
     async def _pause(self, attempt: int) -> None:
         wait = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
-        await asyncio.sleep(wait * (0.5 + self._env.random()))
+        await self._sleep(wait * (0.5 + self._env.random()))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait ``seconds``, but not longer than until `close`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     async def _claim(self) -> None:
         self._drop_memory()
@@ -215,7 +246,7 @@ class Lane:
         if not records:
             return
         parsed = [(record, self._parse(record)) for record in records]
-        while self._claimed and not self._closing:
+        while self._claimed and not self._closing.is_set():
             rulebook = self._env.rulebook()
             batch = await self._decide(parsed, rulebook)
             if await self._commit(batch, records[-1].offset, rulebook.revision):
@@ -228,6 +259,8 @@ class Lane:
             event, clamped, unknown = parse_record(record)
         except Rejected as why:
             return dead_letter(record, why.reason, why.detail)
+        except Exception as error:
+            return self._unjudged(record, error)
         if clamped:
             metrics.clamped_times.inc()
         if unknown:
@@ -245,12 +278,15 @@ class Lane:
             try:
                 decision = decide(event, visitor, rulebook, batch.stream_time, self._env.policy)
             except Exception as error:
-                # One event that no version of us can judge must not stop all that come after it.
-                self._log.exception("event.failed", position=record.position)
-                batch.dead_letters.append(dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}"))
+                batch.dead_letters.append(self._unjudged(record, error))
                 continue
             batch.add(event, decision)
         return batch
+
+    def _unjudged(self, record: Record, error: Exception) -> DeadLetter:
+        """One record that this version cannot cope with must not stop all that come after it."""
+        self._log.error("event.failed", position=record.position, exc_info=error)
+        return dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}")
 
     async def _load(self, batch: _Batch, visitor_ids: set[str]) -> None:
         batch.visitors = self._env.cache.get(self.partition, visitor_ids)
@@ -281,7 +317,7 @@ class Lane:
             dead_letters=batch.dead_letters,
         )
         attempt = 0
-        while not self._closing or attempt == 0:
+        while not self._closing.is_set() or attempt == 0:
             try:
                 applied = await self._env.store.apply(self.partition, commit)
             except Unreachable as error:
@@ -311,7 +347,7 @@ class Lane:
         mine = owner == self._env.owner
         self._log.warning("fence.mismatch", owner=owner, means="the store lost its tail" if mine else "another worker")
         if not mine:
-            await asyncio.sleep(1 + 4 * self._env.random())
+            await self._sleep(1 + 4 * self._env.random())
 
     def _release(self, batch: _Batch, position: int) -> None:
         self._next = position

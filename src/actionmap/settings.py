@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,6 +35,29 @@ def _check_keys(keys: SecretStr) -> SecretStr:
     return keys
 
 
+def _check_brokers(text: str) -> str:
+    for entry in text.split(","):
+        host, colon, port = entry.strip().rpartition(":")
+        if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+            raise ValueError(f"{text!r} is not host:port[,host:port…]")
+    return text
+
+
+def _check_redis_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        is_one = is_one and (parts.path.strip("/") or "0").isdigit()
+    except ValueError:
+        is_one = False
+    if not is_one:  # the URL may hold a password, so it is not shown
+        raise ValueError(
+            "it is not redis://[[user]:password@]host:port/number, or rediss:// for TLS; "
+            "characters such as / # ? @ in a password are written percent-encoded"
+        )
+    return url
+
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -42,10 +66,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ACTIONMAP_", extra="ignore", frozen=True, validate_default=True)
 
-    kafka_bootstrap_servers: str = Field(
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_check_brokers)] = Field(
         "127.0.0.1:9092", description="host:port of one or more brokers, comma-separated"
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="redis:// or rediss:// URL")
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0", repr=False, description="redis:// or rediss:// URL"
+    )
     redis_prefix: str = Field("am", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="what every key begins with")
     events_topic: str = Field("website-events", description="the topic that website events are read from")
     events_topic_partitions: int = Field(64, ge=1, le=256, description="partitions, when the topic has to be created")

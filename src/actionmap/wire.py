@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -53,6 +53,7 @@ _KNOWN_FIELDS = frozenset(WireEvent.__struct_encode_fields__)
 _strict_decoder = msgspec.json.Decoder(_KnownFieldsOnly)
 _event_decoder = msgspec.json.Decoder(WireEvent)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_EARLIEST, _LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
 
 
@@ -80,16 +81,18 @@ def parse_and_count(value: bytes) -> tuple[WireEvent, int]:
     try:
         event, unknown = _strict_decoder.decode(value), 0
     except (msgspec.DecodeError, UnicodeDecodeError):
-        event = _decoded(value)
-        unknown = len(_fields_decoder.decode(value).keys() - _KNOWN_FIELDS)
+        event, unknown = _decoded(value)
+    if event.timestamp is not None and not _EARLIEST <= event.timestamp <= _LATEST:
+        raise Rejected("invalid-field", "timestamp: its year in UTC is not one of 1 to 9999")
     if event.event_name in RESERVED_EVENTS:
         raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
     return event, unknown
 
 
-def _decoded(value: bytes) -> WireEvent:
+def _decoded(value: bytes) -> tuple[WireEvent, int]:
     try:
-        return _event_decoder.decode(value)
+        value.decode()  # what stands under an unknown key is read by nobody else
+        return _event_decoder.decode(value), len(_fields_decoder.decode(value).keys() - _KNOWN_FIELDS)
     except UnicodeDecodeError:
         raise Rejected("not-utf-8", _first_bad_byte(value)) from None
     except msgspec.ValidationError as error:
@@ -122,7 +125,8 @@ def _depth(value: bytes) -> int:
     return deepest
 
 
-_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+# Never gives back what it has matched, and takes a text without its end as one: linear in every input.
+_BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
 
 
 def _brackets(value: bytes) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from actionmap.errors import DefinitionError, Finding
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
+#: Longer numbers, and those that no float holds, stay text.
+_MAX_DIGITS = 400
 #: Suffix of the files beside the rules that hold test cases, not definitions.
 CASES_SUFFIX = ".cases.yaml"
 
@@ -27,6 +30,8 @@ _BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^[-+]?[0-9]+$")
 _OCTAL_OR_HEX = re.compile(r"^(0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+#: What a plain text looks like that is read as something else.
+NOT_TEXT = (_NULL, _BOOL, _INT, _OCTAL_OR_HEX, _FLOAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,7 @@ def read_documents(text: str, file: str = "") -> list[Document]:
         DefinitionError: ``text`` is no YAML, with the line and what was expected there.
     """
     try:
+        _check_form(text, file)
         nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -97,9 +103,29 @@ def read_documents(text: str, file: str = "") -> list[Document]:
         raise DefinitionError(
             [Finding(file=file, line=mark.line + 1 if mark else 0, message=f"no YAML: {context}{error.problem}")]
         ) from None
-    except yaml.YAMLError as error:
-        raise DefinitionError([Finding(file=file, message=f"no YAML: {error}")]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise DefinitionError([Finding(file=file, line=line, message=f"no YAML: {error.reason}")]) from None
     return [_Reader(file).document(node) for node in nodes if not _is_empty(node)]
+
+
+def _check_form(text: str, file: str) -> None:
+    """Refuse tags, aliases, and depths at which composing nodes would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        problem = ""
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            problem = f"nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else ""
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.AliasEvent):
+            problem = f"the alias *{event.anchor} is not taken; write it out"
+        tag = getattr(event, "tag", None)
+        if tag:
+            problem = f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not taken; a text stands in quotes"
+        if problem:
+            raise DefinitionError([Finding(file=file, line=event.start_mark.line + 1, message=problem)])
 
 
 def _is_empty(node: yaml.Node | None) -> bool:
@@ -112,7 +138,6 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._lines: dict[PathKey, int] = {}
-        self._seen: set[int] = set()
 
     def document(self, node: yaml.Node) -> Document:
         data = self._value(node, ())
@@ -123,15 +148,8 @@ class _Reader:
 
     def _value(self, node: yaml.Node, path: PathKey) -> Any:
         self._lines.setdefault(path, node.start_mark.line + 1)
-        if len(path) > MAX_DEPTH:
-            raise self._fail(node, f"nested more than {MAX_DEPTH} levels deep")
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            raise self._fail(node, f"the tag {node.tag} means nothing here")
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
-        if id(node) in self._seen:
-            raise self._fail(node, "anchors and aliases on lists and mappings are not taken; write it out")
-        self._seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
         return dict(self._pairs(node, path))
@@ -151,14 +169,14 @@ class _Reader:
 
 def _scalar(node: yaml.ScalarNode) -> Any:
     text: str = node.value
-    if node.style in _QUOTED or node.tag == "tag:yaml.org,2002:binary":
+    if node.style in _QUOTED or len(text) > _MAX_DIGITS:
         return text
     if _NULL.match(text):
         return None
     if _BOOL.match(text):
         return text.lower() == "true"
     if _INT.match(text):
-        return int(text) if len(text) <= 400 else text
+        return int(text)
     if _OCTAL_OR_HEX.match(text):
         return int(text, 0)
-    return float(text) if _FLOAT.match(text) else text
+    return float(text) if _FLOAT.match(text) and isfinite(float(text)) else text

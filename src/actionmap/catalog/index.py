@@ -138,4 +138,4 @@ class Index:
             value = table.read(scope)
             if value is not None:
                 table.find(value, found)
-        return sorted(found)
+        return sorted(found) if found else []

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from actionmap.catalog.documents import Document, PathKey
+from actionmap.catalog.documents import MAX_DEPTH, Document, PathKey
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.not_yet import not_acted_on
 from actionmap.errors import DefinitionError, Finding
@@ -41,12 +41,14 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
     if not isinstance(data, dict):
         raise _failed(document, "", [((), "a definition is a mapping with kind, name and more")])
     written = data.get("kind", kind)
-    if written not in KINDS or (kind is not None and written != kind):
+    if not isinstance(written, str) or written not in KINDS or (kind is not None and written != kind):
         expected = kind or f"one of {', '.join(KINDS)}"
         hint = nearest(str(written), KINDS) if kind is None else ""
         raise _failed(document, "", [(("kind",), f"kind is {written!r}; expected {expected}{hint}")])
     fields = {key: value for key, value in data.items() if key != "kind"}
     subject = f"{written} {fields.get('name', '?')}"
+    if _is_deeper(data, MAX_DEPTH):
+        raise _failed(document, "", [((), f"nested more than {MAX_DEPTH} levels deep")])
     too_early = [
         (path, f"{name!r} is not acted on yet in this version; remove it")
         for path, name in not_acted_on(written, fields)
@@ -57,6 +59,13 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
         return KINDS[written].model_validate(fields)
     except ValidationError as error:
         raise _failed(document, subject, _readable(written, error.errors(include_url=False))) from None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def parse_documents(documents: Iterable[Document]) -> tuple[dict[str, Definition], dict[str, Document]]:
@@ -119,30 +128,47 @@ def _failed(document: Document, subject: str, problems: Iterable[tuple[PathKey, 
 
 def _readable(kind: str, errors: list[ErrorDetails]) -> Iterator[tuple[PathKey, str]]:
     paths = [_path(error["loc"]) for error in errors]
+    messages: dict[PathKey, dict[str, None]] = {}
     for error, path in zip(errors, paths, strict=True):
-        union_miss = any("[" in str(part) for part in error["loc"])
+        union_miss = error["type"] == "too_short" or any("[" in str(part) for part in error["loc"])
         if union_miss and any(other[: len(path)] == path and other != path for other in paths):
             continue
-        yield path, _message(kind, error)
+        messages.setdefault(path, {})[_message(kind, error)] = None
+    # The branches of a union fail at one place, each with what it expects.
+    yield from ((path, ", or ".join(several)) for path, several in messages.items())
 
 
 def _message(kind: str, error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden":
-            word = str(error["loc"][-1])
-            return f"unknown field {word!r}{nearest(word, _field_names(KINDS[kind]))}"
+            word, known = str(error["loc"][-1]), _field_names(KINDS[kind])
+            return f"{word!r} does not stand here" if word in known else f"unknown field {word!r}{nearest(word, known)}"
         case "missing":
             return f"the field {error['loc'][-1]!r} is missing"
         case "literal_error" | "enum":
             expected = str(error.get("ctx", {}).get("expected", ""))
-            known = [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
-            return f"{error['input']!r} is not one of {', '.join(known)}{nearest(str(error['input']), known)}"
+            words = [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
+            return f"{error['input']!r} is not {_one_of(words)}{nearest(str(error['input']), words)}"
+        case "union_tag_invalid":
+            words = [word.strip(" '") for word in str(error.get("ctx", {}).get("expected_tags", "")).split(",")]
+            written = str(error.get("ctx", {}).get("tag", ""))
+            return f"{written!r} is not {_one_of(words)}{nearest(written, words)}"
+        case "tuple_type":
+            return "expected a list"
+        case "too_short":
+            return "an empty list is refused"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "expected a mapping"
         case "string_pattern_mismatch" if error["loc"][-1] == "name":
             return f"{error['input']!r} is no name; write lower-case letters, digits, '-', '_' and '.'"
         case "value_error":
             return error["msg"].removeprefix("Value error, ")
         case _:
             return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _one_of(words: list[str]) -> str:
+    return repr(words[0]) if len(words) == 1 else f"one of {', '.join(words)}"
 
 
 _TRIGGER_TAGS = frozenset({"all", "any", "not", "segment", "event", "count", "key"})
@@ -156,7 +182,8 @@ def _path(loc: tuple[int | str, ...]) -> PathKey:
         if isinstance(part, str):
             is_tag = tag_follows and part in _TRIGGER_TAGS
             is_auth = path == ["auth"] and part in ("none", "basic", "bearer", "apiKey")
-            if is_tag or is_auth or "[" in part or part[:1].isupper() or part in ("str", "int", "float", "bool"):
+            is_type = "[" in part or part.startswith("constrained-") or part in ("str", "int", "float", "bool")
+            if is_tag or is_auth or is_type or part[:1].isupper():
                 tag_follows = tag_follows and not is_tag
                 continue
         path.append(part)

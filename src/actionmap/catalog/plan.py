@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, Literal
 
+import msgspec
 import yaml
 
+from actionmap.catalog.documents import NOT_TEXT
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.parse import Definitions
 
@@ -49,11 +51,16 @@ def _change(before: Definition | None, after: Definition | None) -> Change:
     some = after or before
     assert some is not None
     kind, name = some.kind_name, some.name
-    if before is not None and after is not None and before.model_dump() == after.model_dump():
+    if before is not None and after is not None and _content(before) == _content(after):
         return Change("unchanged", kind, name)
     action: Action = "create" if before is None else "delete" if after is None else "change"
     lines = unified_diff(_lines(before), _lines(after), "now", "then", lineterm="", n=2)
     return Change(action, kind, name, tuple(lines))
+
+
+def _content(definition: Definition) -> bytes:
+    """What ``definition`` says, defaults included, as bytes: in JSON, unlike in Python, 1, 1.0 and true differ."""
+    return msgspec.json.encode(definition.model_dump(mode="json"), order="deterministic")
 
 
 def _lines(definition: Definition | None) -> list[str]:
@@ -62,6 +69,10 @@ def _lines(definition: Definition | None) -> list[str]:
 
 class _Dumper(yaml.SafeDumper):
     """Writes texts in quotes where YAML 1.1 and 1.2 would read them differently; both read what it writes alike."""
+
+
+for _pattern in NOT_TEXT:
+    _Dumper.add_implicit_resolver("tag:yaml.org,2002:binary", _pattern, list("-+.0123456789~nNtTfF"))
 
 
 def to_yaml(definition: Definition) -> str:

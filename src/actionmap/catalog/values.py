@@ -24,7 +24,8 @@ def decimal_value(text: str) -> Number | None:
     """The number that ``text`` spells as a decimal string (``-?\\d+(\\.\\d+)?``), or None."""
     if not _DECIMAL.fullmatch(text) or len(text) > _MAX_DIGITS:
         return None
-    return float(text) if "." in text else int(text)
+    whole, _, fraction = text.partition(".")
+    return float(text) if fraction.strip("0") else int(whole)
 
 
 def number_value(value: Any) -> Number | None:

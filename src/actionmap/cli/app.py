@@ -44,5 +44,8 @@ def main() -> None:
     except ActionmapError as error:
         fail(str(error))
         sys.exit(COULD_NOT_ASK)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(COULD_NOT_ASK)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -42,9 +42,18 @@ class Client:
             ) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise SettingsError(f"ACTIONMAP_API_URL is no URL: {error}") from None
-        if response.is_success:
+        if not response.is_success:
+            raise _error(response, url)
+        try:
             return response.json()
-        raise _error(response, url)
+        except ValueError:
+            raise _stranger(response, url) from None
+
+
+def _stranger(response: httpx.Response, url: str) -> Unreachable:
+    return Unreachable(
+        f"what answers at {url} is no actionmap server (status {response.status_code}); set ACTIONMAP_API_URL"
+    )
 
 
 def _error(response: httpx.Response, url: str) -> ActionmapError:
@@ -52,7 +61,7 @@ def _error(response: httpx.Response, url: str) -> ActionmapError:
         problem = response.json()
         detail = str(problem.get("detail") or problem.get("title"))
     except (ValueError, AttributeError):
-        return Unreachable(f"what answers at {url} is no actionmap server (status {response.status_code})")
+        return _stranger(response, url)
     match response.status_code:
         case 401 | 403:
             return SettingsError(f"the server at {url} refuses: {detail} (the key is taken from ACTIONMAP_API_KEY)")

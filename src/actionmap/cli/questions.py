@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,8 +126,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             packed = plain.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else path.open("rb") as source:
             yield from enumerate(source, 1)
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integration]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -233,6 +234,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
         for partition in lanes:
             self._tasks.pop(partition).cancel()
             self._on_revoked(partition)
+            with suppress(KeyError):
+                self._metrics.lag.remove(partition)
         self._log.info("partitions.released", partitions=sorted(lanes))
 
     def _look_up(self, partition: int) -> Callable[[], Awaitable[Log]]:
@@ -246,6 +249,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
             except (KafkaError, OSError, TimeoutError) as error:
                 raise Unreachable(f"Kafka does not show partition {partition} ({type(error).__name__})") from error
             count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+            if not count:
+                raise Unreachable(f"Kafka does not show how many partitions {tp.topic} has")
             return Log(tp.topic, partition, begin, end, committed, self._cluster, count)
 
         return look_up

@@ -36,7 +36,8 @@ def start_position(fence: Fence, log: Log) -> int:
     name = f"{log.topic}/{log.partition}"
     after = fence.offset + 1
     if fence.offset < 0:
-        if log.committed:
+        # A fence without an offset but with a token was claimed before: nothing was evaluated yet, nothing is lost.
+        if log.committed and not fence.token:
             raise PartitionHalted(
                 f"{name}: state lost: the group has committed offset {log.committed}, but the store holds no fence; "
                 "restore the store from a backup, or delete the group's offsets to begin again from the log"

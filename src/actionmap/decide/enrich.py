@@ -69,7 +69,7 @@ def _category(user_agent: str, os_family: str | None, family: str | None) -> str
 def campaign_of(url: str) -> MktCampaign | None:
     """The campaign that the UTM parameters and click ids of ``url`` name; None when they name none."""
     query = split_url(url).query_string
-    if query is None or ("utm_" not in query and "clid" not in query):
+    if query is None:
         return None
     params = {name.lower(): value for name, value in reversed(parse_qsl(query, max_num_fields=None)) if value}
     fields = {field: params[name] for name, field in _UTM.items() if name in params}

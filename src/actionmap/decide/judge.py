@@ -55,8 +55,11 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
         return Decision("late", after)
     scope = observe(visitor, event, rulebook, policy.session_timeout_ms)
     scope.visitor.remember(id_hash)
+    candidates = rulebook.index.candidates(scope)
+    if not candidates:
+        return Decision("judged", scope.visitor)
     judging = _Judging()
-    for position in rulebook.index.candidates(scope):
+    for position in candidates:
         _judge(rulebook.maps[position], scope, policy, judging)
     return Decision(
         "judged",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping
-from copy import copy
 from typing import Any
+
+from msgspec.structs import replace
 
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.rulebook import Rulebook
@@ -51,7 +52,7 @@ def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, session_t
 def _known(visitor: Visitor | None, event: Event) -> Visitor:
     if visitor is None:
         return Visitor(id=event.visitor_id, first_seen_at=event.time, last_seen_at=event.time)
-    return copy(visitor)
+    return replace(visitor)
 
 
 def _identify(after: Visitor, event: Event) -> None:
@@ -74,7 +75,7 @@ def _session(after: Visitor, event: Event, timeout_ms: int) -> Session:
     if current is None or event.time - current.last_event_at > timeout_ms:
         after.session_count += 1
         return Session(number=after.session_count, created_at=event.time, last_event_at=event.time)
-    session = copy(current)
+    session = replace(current)
     session.created_at = min(session.created_at, event.time)
     session.last_event_at = max(session.last_event_at, event.time)
     return session

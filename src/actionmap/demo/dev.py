@@ -43,7 +43,8 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
         reserved.close()
         watchers = Watchers(on_attempt=on_attempt)
         async with open_stack(data, definitions, watchers, tell, broker_port=broker_port) as stack:
-            api = build_api(stack.parts, stack.producer, stack.partitions, open_access=True)
+            api = build_api(stack.parts, stack.producer, stack.partitions, open_access=True,
+                            secret_is_set=stack.secret_is_set)  # fmt: skip
             # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.
             api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
             greeting = asyncio.create_task(_greet(stack, address_of(listener), data, is_new, tell))

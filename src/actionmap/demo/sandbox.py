@@ -25,10 +25,12 @@ def is_sample(integration: Integration) -> bool:
     return any(host == domain or host.endswith(f".{domain}") for domain in _SAMPLE_DOMAINS)
 
 
-def sample_secrets(integrations: Iterable[Integration]) -> dict[str, str]:
-    """A random value for each environment variable that the sample ``integrations`` refer to."""
-    names = {name for integration in integrations if is_sample(integration) for name in _references(integration)}
-    return {name: f"whsec_{secrets.token_hex(16)}" for name in sorted(names)}
+def add_sample_secrets(values: dict[str, str], integrations: Iterable[Integration]) -> None:
+    """Add to ``values`` a random one for each environment variable that sample ``integrations`` refer to and miss."""
+    for integration in integrations:
+        if is_sample(integration):
+            for name in _references(integration):
+                values[name] = values.get(name) or f"whsec_{secrets.token_hex(16)}"
 
 
 def _references(integration: Integration) -> Iterator[str]:
@@ -52,13 +54,15 @@ def signed_paths(integrations: Iterable[Integration], values: dict[str, str]) ->
 class SandboxSender:
     """Sends deliveries of sample integrations to the receiver, all others to where they belong."""
 
-    def __init__(self, receiver: Receiver, to_receiver: Sender, outward: Sender) -> None:
+    def __init__(self, receiver: Receiver, values: dict[str, str], to_receiver: Sender, outward: Sender) -> None:
         """Args:
         receiver: Where samples go, below ``/<integration>/``.
+        values: The secrets that ``to_receiver`` reads; those of samples defined meanwhile are added.
         to_receiver: A sender that may reach it.
         outward: The sender for everything else.
         """
         self._receiver = receiver
+        self._values = values
         self._to_receiver = to_receiver
         self._outward = outward
 
@@ -66,6 +70,7 @@ class SandboxSender:
         """Make one attempt."""
         if not is_sample(integration):
             return await self._outward.send(delivery, integration)
+        add_sample_secrets(self._values, [integration])
         path = urlsplit(integration.base_url).path.rstrip("/")
         moved = integration.model_copy(update={"base_url": f"{self._receiver.url}/{integration.name}{path}"})
         return await self._to_receiver.send(delivery, moved)

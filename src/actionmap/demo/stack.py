@@ -19,7 +19,7 @@ from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
 from actionmap.deliver.request import environment_secrets
 from actionmap.demo.receiver import Receiver
-from actionmap.demo.sandbox import SandboxSender, sample_secrets, signed_paths
+from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
 from actionmap.errors import DefinitionError
 from actionmap.settings import load_settings
@@ -37,6 +37,18 @@ class Stack:
     producer: EventProducer
     receiver: Receiver
     partitions: int
+    #: The environment, and made-up secrets of sample integrations.
+    secrets: dict[str, str]
+
+    def secret_is_set(self, name: str) -> bool:
+        """Whether requests that need the secret ``name`` can be sent."""
+        add_sample_secrets(self.secrets, integrations_of(self.parts))
+        return bool(self.secrets.get(name))
+
+
+def integrations_of(parts: Parts) -> list[Integration]:
+    """The integrations that are defined now."""
+    return [some for some in parts.registry.definitions.values() if isinstance(some, Integration)]
 
 
 def read_rules(folder: Path) -> Definitions:
@@ -91,23 +103,24 @@ async def open_stack(
             if rules is not None:
                 changes = await apply_rules(parts, rules)
                 tell(f"definitions: {len(rules)} read, {len(changes)} changed")
-            integrations = [some for some in parts.registry.definitions.values() if isinstance(some, Integration)]
-            values = {**sample_secrets(integrations), **os.environ}
+            values = dict(os.environ)
+            add_sample_secrets(values, integrations_of(parts))
             guard = EgressGuard(("127.0.0.1",))
             async with (
-                Receiver(signed_paths(integrations, values)) as receiver,
+                Receiver(signed_paths(integrations_of(parts), values)) as receiver,
                 HttpSender(guard, environment_secrets(values), clock=wall_clock) as to_receiver,
                 await open_producer(settings) as producer,
             ):
                 options = Options(
                     session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS,
                     on_gap="continue",
-                    wrap_sender=lambda sender: SandboxSender(receiver, to_receiver, sender),
+                    wrap_sender=lambda sender: SandboxSender(receiver, values, to_receiver, sender),
                     watchers=watchers,
                 )
                 engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)
                 parts.engine = engine
-                yield Stack(parts=parts, engine=engine, producer=producer, receiver=receiver, partitions=partitions)
+                yield Stack(parts=parts, engine=engine, producer=producer, receiver=receiver, partitions=partitions,
+                            secrets=values)  # fmt: skip
 
 
 async def apply_rules(parts: Parts, wanted: Definitions) -> list[Change]:

@@ -58,7 +58,7 @@ class MemoryStore:
             return Applied("mismatch", part.fence.owner)
         if commit.revision < part.fence.revision:
             return Applied("rules-old")
-        if commit.deliveries and len(part.owed) + len(commit.deliveries) > self._outbox_cap:
+        if commit.deliveries and len(part.owed) >= self._outbox_cap:
             return Applied("full")
         part.visitors.update(commit.visitors)
         for delivery in commit.deliveries:

@@ -21,16 +21,29 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from actionmap.delivery import DeadLetter, Delivery, decode_dead_letter, decode_delivery, encode
-from actionmap.errors import Conflict, Unreachable
+from actionmap.errors import Conflict, SettingsError, Unreachable
 from actionmap.store.protocols import Applied, Commit, Fence, Leased
 
 _SCRIPTS = ("claim", "apply", "lease", "ack", "nack", "bury", "write_definitions", "read_definitions")
 _FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np")
+#: Codes of error replies that tell of a state of the server, which passes.
+_PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
 _DEAD_RECORD_CAP = 10_000
@@ -48,8 +61,15 @@ class RedisStore:
         outbox_cap: int = 20_000,
         clock: Callable[[], int],
     ) -> None:
-        """Connect lazily to ``url``; ``clock`` gives wall time in milliseconds, for people reading the fence."""
-        self._redis: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+        """Connect lazily to ``url``; ``clock`` gives wall time in milliseconds, for people reading the fence.
+
+        Raises:
+            SettingsError: ``url`` is none that Redis clients take.
+        """
+        try:
+            self._redis: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+        except ValueError:  # its text may hold a piece of the password
+            raise SettingsError("ACTIONMAP_REDIS_URL is not redis://[[user]:password@]host:port/number") from None
         self._prefix = prefix
         self._visitor_ttl_ms = int(visitor_ttl_s * 1000)
         self._outbox_cap = outbox_cap
@@ -70,11 +90,11 @@ class RedisStore:
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-            raise Unreachable(
-                f"Redis does not answer at {self._address} ({type(error).__name__}); "
-                "start it, or set ACTIONMAP_REDIS_URL"
-            ) from error
+        except (RedisError, OSError) as error:
+            trouble = _trouble(error)
+            if trouble is None:
+                raise
+            raise Unreachable(trouble.format(address=self._address, error=type(error).__name__)) from error
 
     async def _call(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         async with self._translated():
@@ -181,7 +201,7 @@ class RedisStore:
         async with self._translated():
             try:
                 config = await self._redis.config_get("append*", "maxmemory-policy")
-            except RedisError:
+            except ResponseError:
                 return "unknown: the server does not show its configuration"
         if config.get("appendonly") != "yes":
             return "weak: appendonly is off, so a crash of the store loses what came after its last snapshot"
@@ -198,6 +218,30 @@ class RedisStore:
 def _raw(values: Any) -> list[bytes | None]:
     """Replies as they come without decoding, which is how the client is set up."""
     return list(values)
+
+
+def _trouble(error: Exception) -> str | None:
+    """What to say of an error that goes away without a change of ours; None for one that is a fault of ours."""
+    match error:
+        case AuthenticationError() | AuthorizationError() | NoPermissionError():
+            return (
+                "Redis at {address} refuses us ({error}): user or password is missing or wrong, or the user may not "
+                "do this; set them in ACTIONMAP_REDIS_URL as redis://user:password@host:port/0"
+            )
+        case OutOfMemoryError():
+            return "Redis at {address} is out of memory and takes no writes; give it more (maxmemory), or free some"
+        case ReadOnlyError():
+            return "Redis at {address} is a read-only replica; set ACTIONMAP_REDIS_URL to the primary"
+        case BusyLoadingError():
+            return "Redis at {address} is still loading its data; wait until it has"
+        case RedisConnectionError() | RedisTimeoutError() | OSError():
+            return "Redis does not answer at {address} ({error}); start it, or set ACTIONMAP_REDIS_URL"
+        case TryAgainError() | ClusterDownError():
+            return "Redis at {address} cannot take writes now ({error}); see its log"
+        case ResponseError() if str(error).startswith(_PASSING):
+            return "Redis at {address} cannot take writes now (" + str(error).partition(" ")[0] + "); see its log"
+        case _:
+            return None
 
 
 def _address(url: str) -> str:

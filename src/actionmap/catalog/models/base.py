@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-_DURATION = re.compile(r"^(\d{1,9})([smhd])$", re.ASCII)
+_DURATION = re.compile(r"^(\d{1,9})([smhd])\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 #: How a definition is called: a slug.

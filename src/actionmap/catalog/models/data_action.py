@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field
 
@@ -21,10 +23,10 @@ def _check_header_value(text: str) -> str:
 
 
 def _check_path(path: str) -> str:
-    if any(
-        character.isspace() or ord(character) < 32 or character in "\\#?"
-        for character in path.replace("{{ ", "").replace(" }}", "")
-    ):
+    literal = re.sub(r"\{\{.*?\}\}", "x", path)
+    if any(segment in (".", "..") for segment in unquote(literal).split("/")):
+        raise ValueError("a path has no '.' or '..' between its slashes")
+    if any(character.isspace() or ord(character) < 32 or character in "\\#?" for character in literal):
         raise ValueError("a path has no spaces, backslashes, '?' or '#'; use params for the query")
     return path
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from actionmap.catalog.models.base import Definition, Model
 
 #: The only names that a reference may use, so that no definition can read another part of the environment.
-SECRET_REFERENCE = re.compile(r"^\$\{(ACTIONMAP_SECRET_[A-Z0-9_]{1,100})\}$", re.ASCII)
+SECRET_REFERENCE = re.compile(r"^\$\{(ACTIONMAP_SECRET_[A-Z0-9_]{1,100})\}\Z", re.ASCII)
 
 
 def _check_secret(text: str) -> str:
@@ -43,7 +43,7 @@ def _check_base_url(url: str) -> str:
 
 
 def _check_header(text: str) -> str:
-    if not re.match(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}$", text):
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}", text):
         raise ValueError(f"{text!r} is no header name")
     return text
 
@@ -95,6 +95,12 @@ class Signing(Model):
 
     scheme: Literal["standardWebhooks", "xHubSignature", "xHubSignature256", "none"]
     secret: Secret | None = None
+
+    @model_validator(mode="after")
+    def _secret_to_sign_with(self) -> Self:
+        if self.scheme != "none" and self.secret is None:
+            raise ValueError(f"{self.scheme} needs a secret to sign with")
+        return self
 
 
 class Limits(Model):

