@@ -23,13 +23,14 @@ from typing import Any
 
 import msgspec
 
-from actionmap.app import Engine, Options, open_producer, open_store, prepare_topic, tune_garbage_collector, wall_clock
+from actionmap.app import Engine, Options, open_producer, open_store, prepare_topic
 from actionmap.catalog.documents import Document
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.producer import Outgoing
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
 from actionmap.event import to_rfc3339
 from actionmap.pipeline import Lane
+from actionmap.process import tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
 from actionmap.store.protocols import Commit
@@ -39,7 +40,7 @@ from actionmap.wire import parse_event
 PAGES, PRODUCTS, CAMPAIGNS = 2_000, 500, 50
 AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile Safari/604.1",
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 )
 
@@ -142,7 +143,7 @@ class _Known(msgspec.Struct):
 
 
 async def measure(kind: str, settings: Settings, total: int, state_bytes: int) -> dict[str, float]:
-    """Evaluate ``total`` records of the topic once, as ``kind`` says; seconds, CPU seconds and memory of this process."""
+    """Evaluate ``total`` records of the topic once, as ``kind`` says; gives seconds, CPU seconds and memory in MB."""
     store = open_store(settings)
     registry = Registry(store)
     if kind != "floor":
@@ -157,7 +158,7 @@ async def measure(kind: str, settings: Settings, total: int, state_bytes: int) -
     task = asyncio.create_task(consumer.run())
     await consumer.assigned.wait()
     started, cpu = time.perf_counter(), time.process_time()
-    while sum(lane.position or 0 for lane in consumer.lanes.values()) < total:
+    while sum(lane.position or 0 for lane in consumer.lanes.values()) < total:  # noqa: ASYNC110 - a look costs nothing
         await asyncio.sleep(0.005)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     size = await _mean_state(store, consumer.lanes)

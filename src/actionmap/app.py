@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import secrets
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from actionmap.admin.api import create_api, create_ops
@@ -25,7 +22,7 @@ from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
-from actionmap.consume.kafka import KafkaConsumer, KafkaOptions, cluster_id
+from actionmap.consume.kafka import EMBEDDED_CLUSTER, KafkaConsumer, KafkaOptions, cluster_id
 from actionmap.consume.positions import Log, OnGap
 from actionmap.decide import Policy
 from actionmap.decision import Decision
@@ -37,6 +34,15 @@ from actionmap.delivery import Attempt, Delivery
 from actionmap.errors import ActionmapError, SettingsError, Unreachable
 from actionmap.event import Event
 from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.process import (
+    address_of,
+    first_of,
+    listen,
+    run_until_signal,
+    serve_http,
+    tune_garbage_collector,
+    wall_clock,
+)
 from actionmap.registry import Registry
 from actionmap.settings import Settings, parse_api_keys
 from actionmap.store.cache import VisitorCache
@@ -46,13 +52,6 @@ from actionmap.telemetry import Metrics, logger
 _REFRESH_EVERY_S = 1.0
 _MEASURE_EVERY_S = 2.0
 _REACH_TIMEOUT_S = 5.0
-#: What the cluster id of the embedded broker begins with; it knows no producer ids, so no idempotent producers.
-EMBEDDED_CLUSTER = "embedded-"
-
-
-def wall_clock() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +67,8 @@ class Options:
     """What the embedded stack has different."""
 
     session_timeout_ms: int = 45_000
+    #: See `KafkaOptions.log_name`.
+    log_name: str = ""
     on_gap: OnGap = "halt"
     #: Makes the sender in use from the one that production uses.
     wrap_sender: Callable[[Sender], Sender] = lambda sender: sender
@@ -83,13 +84,6 @@ def open_store(settings: Settings) -> RedisStore:
         outbox_cap=settings.outbox_cap,
         clock=wall_clock,
     )
-
-
-def tune_garbage_collector() -> None:
-    """Keep the collector from going through rulebook and visitors, which hold no garbage, at every turn."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class Engine:
@@ -142,6 +136,7 @@ class Engine:
             topic=settings.events_topic,
             group=settings.consumer_group,
             session_timeout_ms=options.session_timeout_ms,
+            log_name=options.log_name,
         )
         self.consumer = KafkaConsumer(
             kafka, open_lane, metrics=metrics, on_assigned=self.worker.own, on_revoked=self.worker.disown
@@ -199,13 +194,6 @@ async def _refresh_regularly(registry: Registry) -> None:
         await asyncio.sleep(_REFRESH_EVERY_S)
         with suppress(Unreachable):  # the lanes say so, and wait
             await registry.refresh()
-
-
-async def first_of(*tasks: asyncio.Task[Any]) -> None:
-    """Wait until one of ``tasks`` ends, and raise what it raised."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -271,6 +259,7 @@ async def open_producer(settings: Settings) -> EventProducer:
     """
     await check_reachable(settings.kafka_bootstrap_servers, _REACH_TIMEOUT_S)
     cluster = await cluster_id(settings.kafka_bootstrap_servers)
+    # The embedded broker gives out no producer ids.
     idempotent = not cluster.startswith(EMBEDDED_CLUSTER)
     return EventProducer(settings.kafka_bootstrap_servers, settings.events_topic, idempotent=idempotent)
 
@@ -350,64 +339,3 @@ async def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
                 api = build_api(parts, producer, partitions, open_access=False)
                 await run_until_signal(stopping.wait(), stopping.set, serve_http(api, listener),
                                        _refresh_regularly(parts.registry))  # fmt: skip
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        SettingsError: the port is taken, or the address is not ours.
-    """
-    try:
-        return socket.create_server((host, port), backlog=1024)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            "stop what listens there, or choose another port"
-        ) from None
-
-
-def address_of(listener: socket.socket) -> str:
-    """``http://host:port`` of a listening socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> Any:  # signals are ours: parts stop in order
-        return nullcontext()
-
-
-async def serve_http(app: FastAPI, listener: socket.socket) -> None:
-    """Serve ``app`` on ``listener`` until cancelled."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5,
-                            server_header=False, date_header=False)  # fmt: skip
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(serving)
-    finally:
-        # Requests in flight are answered before the server ends.
-        server.should_exit = True
-        await serving
-
-
-async def run_until_signal(
-    main: Coroutine[Any, Any, Any], stop: Callable[[], None], *beside: Coroutine[Any, Any, None]
-) -> None:
-    """Run ``main`` until it ends; SIGINT and SIGTERM call ``stop``; what runs beside it ends with it."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in beside)]
-    try:
-        await first_of(*tasks)
-    finally:
-        if not tasks[0].done():
-            stop()
-            await asyncio.gather(tasks[0], return_exceptions=True)
-        for task in tasks[1:]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

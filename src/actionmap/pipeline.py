@@ -124,7 +124,9 @@ class Lane:
     @property
     def wants_records(self) -> bool:
         """False before the claim and while enough records wait; the poll loop then leaves the partition alone."""
-        return self._claimed and not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
+        return (
+            self._claimed and not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
+        )
 
     def offer(self, records: Sequence[Record]) -> None:
         """Queue ``records``, which follow each other in offset order; before the claim they are dropped (seek brings

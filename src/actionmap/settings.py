@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -58,7 +63,21 @@ def _check_redis_url(url: str) -> str:
     return url
 
 
-Seconds = Annotated[float, Field(gt=0)]
+_DURATION = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _read_duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no duration; write a whole number and s, m, h or d, such as 20m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+#: Seconds, written as a duration.
+Seconds = Annotated[float, Field(gt=0), BeforeValidator(_read_duration)]
 
 
 class Settings(BaseSettings):
@@ -76,9 +95,12 @@ class Settings(BaseSettings):
     events_topic: str = Field("website-events", description="the topic that website events are read from")
     events_topic_partitions: int = Field(64, ge=1, le=256, description="partitions, when the topic has to be created")
     consumer_group: str = Field("actionmap", description="the Kafka consumer group of the engine")
-    session_timeout: Seconds = Field(20 * 60, description="seconds without an event after which a session ends")
-    allowed_lateness: Seconds = Field(24 * 3600, description="seconds behind stream time after which an event is late")
-    visitor_ttl: Seconds = Field(90 * 86_400, description="seconds after which a visitor without events is forgotten")
+    kafka_session_timeout: Seconds = Field(
+        45, ge=1, le=300, description="time after which the group gives a silent worker's partitions to others"
+    )
+    session_timeout: Seconds = Field(20 * 60, description="time without an event after which a session ends")
+    allowed_lateness: Seconds = Field(24 * 3600, description="time behind stream time after which an event is late")
+    visitor_ttl: Seconds = Field(90 * 86_400, description="time after which a visitor without events is forgotten")
     visitor_cache: int = Field(20_000, ge=0, description="visitors kept in a worker's memory")
     outbox_cap: int = Field(20_000, ge=1, description="deliveries owed per partition before the partition waits")
     company: str = Field("default", description="the company the definitions belong to; part of every delivery's id")
@@ -135,6 +157,7 @@ def load_settings(env_file: Path | None = None, **given: object) -> Settings:
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"there is no settings file {env_file}")
+    _refuse_unknown(env_file)
     try:
         return Settings(_env_file=env_file, **given)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -144,3 +167,14 @@ def load_settings(env_file: Path | None = None, **given: object) -> Settings:
             for problem in error.errors(include_input=False)
         )
         raise SettingsError(problems) from None
+
+
+def _refuse_unknown(env_file: Path | None) -> None:
+    """Refuse settings that do not exist: a misspelt one would be ignored in silence."""
+    given: Iterable[str] = (*os.environ, *(dotenv_values(env_file) if env_file else ()))
+    known = {f"ACTIONMAP_{name.upper()}" for name in Settings.model_fields}
+    for name in given:
+        if name.startswith("ACTIONMAP_") and not name.startswith("ACTIONMAP_SECRET_") and name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"there is no setting {name} in this version{hint}")

@@ -1,12 +1,16 @@
 """What every store promises, asked of the in-memory twin and of real Valkey."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.errors import Conflict, Unreachable
+from actionmap.embedded import embedded_store
+from actionmap.errors import ActionmapError, Conflict, SettingsError, Unreachable
 from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Applied, Commit, Fence, Store
 from actionmap.store.redis import RedisStore
@@ -91,14 +95,24 @@ async def test_a_fence_never_goes_back_to_an_older_rulebook(store: Store) -> Non
 
 async def test_an_outbox_at_its_cap_takes_nothing_and_keeps_the_fence(store: Store) -> None:
     await claimed(store)
-    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a"), delivery("b")]))
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a"), delivery("b"), delivery("c")]))
 
-    refused = commit("t1", "t2", offset=6, visitors=[("v", b"{}")], deliveries=[delivery("c"), delivery("d")])
+    refused = commit("t1", "t2", offset=6, visitors=[("v", b"{}")], deliveries=[delivery("d")])
 
     assert await store.apply(P, refused) == Applied("full")
     assert (await store.fence(P)).offset == 5
     assert await store.load(P, ["v"]) == [None]
     assert await store.apply(P, commit("t1", "t3", offset=6)) == Applied("ok")
+
+
+async def test_a_batch_larger_than_the_room_left_is_taken_whole_so_that_it_does_not_wait_for_ever(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
+
+    more = [delivery(id_) for id_ in "bcde"]
+
+    assert await store.apply(P, commit("t1", "t2", offset=6, deliveries=more)) == Applied("ok")
+    assert await store.outbox_size(P) == 5
 
 
 async def test_a_lease_hands_out_what_is_due_in_order_and_hides_it_until_it_ends(store: Store) -> None:
@@ -186,3 +200,74 @@ async def test_valkey_shows_how_durable_it_is(valkey: str) -> None:
     store = RedisStore(valkey, clock=lambda: 0)
     assert (await store.durability()).startswith("full")
     await store.close()
+
+
+@pytest.fixture
+async def own_valkey(tmp_path: Path) -> AsyncIterator[tuple[str, Redis]]:
+    """A Valkey that a test may put into any state, and a connection to it."""
+    async with embedded_store(tmp_path, fsync="no") as url, Redis.from_url(url) as redis:
+        yield url, redis
+
+
+async def test_a_store_without_memory_is_waited_for_and_takes_nothing_until_it_has_some(
+    own_valkey: tuple[str, Redis],
+) -> None:
+    url, redis = own_valkey
+    store = RedisStore(url, clock=lambda: 0)
+    await claimed(store)
+    await redis.config_set("maxmemory", 1)
+
+    with pytest.raises(Unreachable, match="out of memory"):
+        await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")]))
+    assert (await store.fence(P)).offset == -1
+    await store.ack(P, ["a"], now=0)  # what frees memory goes on
+
+    await redis.config_set("maxmemory", 0)
+    assert await store.apply(P, commit("t0", "t1")) == Applied("ok")
+    await store.close()
+
+
+async def test_a_replica_is_told_from_a_store_that_is_away(own_valkey: tuple[str, Redis]) -> None:
+    url, redis = own_valkey
+    store = RedisStore(url, clock=lambda: 0)
+    await redis.replicaof("127.0.0.1", 1)
+
+    with pytest.raises(Unreachable, match=r"read-only replica.*ACTIONMAP_REDIS_URL"):
+        await claimed(store)
+    await store.close()
+
+
+@pytest.mark.parametrize("given", ["", ":wr0ng-one@"])
+async def test_a_missing_or_wrong_password_is_told_without_showing_it(
+    given: str, own_valkey: tuple[str, Redis]
+) -> None:
+    url, redis = own_valkey
+    await redis.config_set("requirepass", "s3cret")
+    store = RedisStore(url.replace("redis://", f"redis://{given}"), clock=lambda: 0)
+
+    for ask in (store.ping, store.durability, store.revision):
+        with pytest.raises(Unreachable, match=r"refuses us.*password is missing or wrong") as caught:
+            await ask()
+        assert "wr0ng-one" not in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+    await store.close()
+
+
+async def test_a_key_of_another_type_is_no_store_that_is_away(valkey: str, unique: str) -> None:
+    store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
+    async with Redis.from_url(valkey) as redis:
+        await redis.set(f"{unique}:{{e{P}}}:f", "text")
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await store.fence(P)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await store.apply(P, commit("t0", "t1"))
+    await store.close()
+
+
+@pytest.mark.parametrize("url", ["nowhere", "redis://:s3cret@host:notaport/0", "http://:s3cret@host/0"])
+def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="ACTIONMAP_REDIS_URL") as caught:
+        RedisStore(url, clock=lambda: 0)
+    assert isinstance(caught.value, ActionmapError)
+    assert "s3cret" not in str(caught.value)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import standardwebhooks
 
-from actionmap.catalog.models.integration import Integration
+from actionmap.catalog.models.integration import Integration, Signing
 from actionmap.deliver.request import USER_AGENT, build_request, environment_secrets
 from actionmap.delivery import Delivery
 from actionmap.errors import SettingsError, Unrenderable
@@ -124,8 +124,9 @@ def test_only_names_of_secrets_are_read():
 
 
 def test_a_signing_without_a_secret_is_named():
+    unsigned = Signing.model_construct(scheme="xHubSignature", secret=None)
     with pytest.raises(SettingsError, match=r"signing\.secret"):
-        build(to=integration(signing={"scheme": "xHubSignature"}))
+        build(to=integration().model_copy(update={"signing": unsigned}))
 
 
 def test_a_signing_secret_that_is_no_base64_is_named_but_never_shown():

@@ -75,7 +75,7 @@ def create_ops(health: AskHealth, metrics: Metrics) -> FastAPI:
 
 
 def _application(description: str) -> FastAPI:
-    app = FastAPI(title="actionmap", version=__version__, description=description, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="actionmap", version=__version__, description=description, docs_url=None, redoc_url=None)
     install(app)
     describe = app.openapi
 

@@ -67,9 +67,9 @@ class _Routes:
         body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
         def route(path: str, call: Callable[..., Any], method: str, summary: str, **more: Any) -> None:
-            verb = summary.split(maxsplit=1)[0].lower()
-            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
-                                 response_class=JSONResponse, operation_id=f"{verb}-{self._plural}", **more)  # fmt: skip
+            operation = f"{summary.split(maxsplit=1)[0].lower()}-{self._plural}"
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags, operation_id=operation,
+                                 response_class=JSONResponse, **more)  # fmt: skip
 
         route(base, self.list, "GET", f"List {self._plural}")
         route(base, self.create, "POST", f"Create {article} {self._kind}", status_code=201, openapi_extra=body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -56,7 +57,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(error.status_code, str(error.detail))
+        return problem(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"path": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])} for one in error.errors()
+        ]
+        return problem(422, "; ".join(f"{one['path']}: {one['message']}" for one in errors), errors=errors)
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> Response:

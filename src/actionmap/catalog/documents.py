@@ -125,7 +125,8 @@ def _check_form(text: str, file: str) -> None:
         if tag:
             problem = f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not taken; a text stands in quotes"
         if problem:
-            raise DefinitionError([Finding(file=file, line=event.start_mark.line + 1, message=problem)])
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise DefinitionError([Finding(file=file, line=line, message=problem)])
 
 
 def _is_empty(node: yaml.Node | None) -> bool:

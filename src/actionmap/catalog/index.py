@@ -21,10 +21,9 @@ _Positions = list[int]
 class _Equalities:
     """Positions of the maps that need one path to equal a value, by the ways in which values can be equal."""
 
-    __slots__ = ("bools", "decimals", "numbers", "read", "texts")
+    __slots__ = ("bools", "decimals", "numbers", "texts")
 
-    def __init__(self, path: str) -> None:
-        self.read = find_path(path).read
+    def __init__(self) -> None:
         self.texts: dict[str, _Positions] = defaultdict(list)
         self.bools: dict[bool, _Positions] = defaultdict(list)
         self.numbers: dict[Any, _Positions] = defaultdict(list)
@@ -67,10 +66,9 @@ class _Prefixes:
     The longest stored prefix of a text is its predecessor in sorted order, or one of that one's own prefixes.
     """
 
-    __slots__ = ("_by_prefix", "_parents", "_sorted", "read")
+    __slots__ = ("_by_prefix", "_parents", "_sorted")
 
-    def __init__(self, path: str) -> None:
-        self.read = find_path(path).read
+    def __init__(self) -> None:
         self._by_prefix: dict[str, _Positions] = defaultdict(list)
         self._sorted: list[str] = []
         self._parents: dict[str, str | None] = {}
@@ -110,8 +108,8 @@ class Index:
         self._always = frozenset(position for position, some in enumerate(anchors) if some is None)
         self._events: dict[str, _Positions] = defaultdict(list)
         self._segments: dict[str, _Positions] = defaultdict(list)
-        equalities: dict[str, _Equalities] = {}
-        prefixes: dict[str, _Prefixes] = {}
+        equalities: dict[str, _Equalities] = defaultdict(_Equalities)
+        prefixes: dict[str, _Prefixes] = defaultdict(_Prefixes)
         for position, some in enumerate(anchors):
             for anchor in some or ():
                 match anchor.kind:
@@ -120,12 +118,16 @@ class Index:
                     case "segment":
                         self._segments[anchor.values[0]].append(position)
                     case "equal":
-                        equalities.setdefault(anchor.path, _Equalities(anchor.path)).add(anchor.values, position)
+                        equalities[anchor.path].add(anchor.values, position)
                     case _:
-                        prefixes.setdefault(anchor.path, _Prefixes(anchor.path)).add(anchor.values, position)
+                        prefixes[anchor.path].add(anchor.values, position)
         for table in prefixes.values():
             table.build()
-        self._tables: tuple[_Equalities | _Prefixes, ...] = (*equalities.values(), *prefixes.values())
+        # Each path is read once, for all that is looked up by it.
+        self._tables = tuple(
+            (find_path(path).read, tuple(table for table in (equalities.get(path), prefixes.get(path)) if table))
+            for path in dict.fromkeys((*equalities, *prefixes))
+        )
 
     def candidates(self, scope: Scope) -> list[int]:
         """Positions of the maps that may match, ascending; every map that does match is among them."""
@@ -134,8 +136,9 @@ class Index:
         if self._segments:
             for segment in scope.visitor.segments:
                 found.update(self._segments.get(segment, ()))
-        for table in self._tables:
-            value = table.read(scope)
+        for read, tables in self._tables:
+            value = read(scope)
             if value is not None:
-                table.find(value, found)
+                for table in tables:
+                    table.find(value, found)
         return sorted(found) if found else []

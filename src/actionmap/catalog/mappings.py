@@ -19,6 +19,7 @@ from actionmap.errors import ActionmapError
 SCALARS = ("string", "integer", "number", "boolean")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _MAX_DIGITS = 400
+_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 class LookupMissing(ActionmapError):
@@ -108,8 +109,11 @@ def _number(value: Any) -> int | float | None:
         return None
     if "." not in value:
         return int(value)
+    exact = Decimal(value)
+    if exact == exact.to_integral_value():
+        return int(exact)
     number = float(value)
-    return number if Decimal(repr(number)) == Decimal(value) else None
+    return number if Decimal(repr(number)) == exact else None
 
 
 def contract_problems(contract: Contract) -> list[tuple[str, str]]:
@@ -118,8 +122,11 @@ def contract_problems(contract: Contract) -> list[tuple[str, str]]:
     for side, schema in (("input", contract.input), ("output", contract.output)):
         if _holds_ref(schema):
             problems.append((f"contract.{side}", "$ref is not taken; write the schema out"))
-        elif not jsonschema_rs.meta.is_valid(schema):
-            problems.append((f"contract.{side}", "is no JSON Schema"))
+        else:
+            try:
+                jsonschema_rs.validator_for(schema)
+            except ValueError as error:
+                problems.append((f"contract.{side}", f"is no JSON Schema: {str(error).splitlines()[0]}"))
     if problems:
         return problems
     if contract.input.get("type") != "object":
@@ -135,7 +142,7 @@ def contract_problems(contract: Contract) -> list[tuple[str, str]]:
 
 def _holds_ref(schema: Any) -> bool:
     if isinstance(schema, dict):
-        return "$ref" in schema or "$dynamicRef" in schema or any(map(_holds_ref, schema.values()))
+        return not _REFERENCES.isdisjoint(schema) or any(map(_holds_ref, schema.values()))
     return isinstance(schema, list) and any(map(_holds_ref, schema))
 
 
@@ -165,18 +172,18 @@ def compile_mappings(webhook: Webhook, contract: Contract) -> tuple[tuple[Field,
         ("mappings", f"the contract field {name!r} is not mapped; every field is, required or not")
         for name in sorted(properties.keys() - webhook.mappings.keys())
     ]
-    for name, schema in properties.items():
+    for name in properties:
         mapping = webhook.mappings.get(name)
         if mapping is not None:
-            problem, field = _compile_mapping(name, mapping, schema)
+            problem, field = _compile_mapping(name, mapping, contract)
             if problem:
                 problems.append((f"mappings.{name}", problem))
             fields.append(field)
     return tuple(fields), problems
 
 
-def _compile_mapping(name: str, mapping: Mapping, schema: Any) -> tuple[str, Field]:
-    type_ = _type_of(schema)
+def _compile_mapping(name: str, mapping: Mapping, contract: Contract) -> tuple[str, Field]:
+    type_ = _type_of(_properties(contract)[name])
     static = mapping.value if mapping.lookup is None else mapping.default
     field = Field(name, None, "", type_, mapping.when_missing, static)
     problem = ""
@@ -191,9 +198,16 @@ def _compile_mapping(name: str, mapping: Mapping, schema: Any) -> tuple[str, Fie
             problem = f"lookup: {path.name} is a {path.type}, which never becomes a {type_}"
     if mapping.lookup is None or mapping.when_missing == "default":
         word = "value" if mapping.lookup is None else "default"
-        if not jsonschema_rs.validator_for(schema).is_valid(static):
+        if not _satisfies(static, name, contract):
             problem = f"{word}: {static!r} does not satisfy the contract ({type_})"
     return problem, field
+
+
+def _satisfies(value: Any, name: str, contract: Contract) -> bool:
+    """Whether ``value`` is valid for the field ``name`` alone, in the contract's dialect of JSON Schema."""
+    dialect = {key: contract.input[key] for key in ("$schema",) if key in contract.input}
+    validator = jsonschema_rs.validator_for({**dialect, "properties": {name: _properties(contract)[name]}})
+    return validator.is_valid({name: value})
 
 
 def _may_become(path_type: PathType, type_: str) -> bool:

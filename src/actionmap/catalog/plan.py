@@ -71,6 +71,14 @@ class _Dumper(yaml.SafeDumper):
     """Writes texts in quotes where YAML 1.1 and 1.2 would read them differently; both read what it writes alike."""
 
 
+def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Line breaks of Unicode survive only as escapes.
+    style = '"' if any(mark in text for mark in "\r\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
+# A text that would resolve to any other tag than its own is written in quotes.
 for _pattern in NOT_TEXT:
     _Dumper.add_implicit_resolver("tag:yaml.org,2002:binary", _pattern, list("-+.0123456789~nNtTfF"))
 

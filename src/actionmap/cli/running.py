@@ -80,7 +80,9 @@ def run(
 def serve(settings: SettingsFile = None) -> None:
     """Serve collector and admin REST, against real Kafka and Redis."""
     loaded = _settings(settings)
-    asyncio.run(run_server(loaded, lambda url: note(f"collector and admin REST at {url}, described at {url}/docs")))
+    asyncio.run(
+        run_server(loaded, lambda url: note(f"collector and admin REST at {url}, described at {url}/openapi.json"))
+    )
 
 
 def _tell_egress(settings: Settings) -> None:

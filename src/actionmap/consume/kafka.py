@@ -29,6 +29,8 @@ _COMMIT_TIMEOUT_S = 3.0
 _DRAIN_TIMEOUT_S = 2.0
 _LOOK_UP_TIMEOUT_S = 10.0
 _RESTART_AFTER_S = 1.0
+#: What the cluster id of the embedded broker begins with.
+EMBEDDED_CLUSTER = "embedded-"
 
 
 class PartitionLane(Protocol):
@@ -67,6 +69,8 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     group: str
     #: Java's and librdkafka's default; aiokafka's 10 s evicts a worker that is only busy.
     session_timeout_ms: int = 45_000
+    #: What positions, and with them ids of events without one, begin with instead of the topic's name.
+    log_name: str = ""
 
 
 class KafkaConsumer(ConsumerRebalanceListener):
@@ -115,7 +119,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
             commits.cancel()
             await asyncio.gather(commits, return_exceptions=True)
             await self._release(set(self.lanes))
-            await self._consumer.stop()
+            await self._disconnect()
 
     def stop(self) -> None:
         """Ask `run` to end: drain, release, leave the group."""
@@ -159,14 +163,22 @@ class KafkaConsumer(ConsumerRebalanceListener):
         )  # fmt: skip
         self._consumer.subscribe([options.topic], listener=self)
         try:
-            await self._consumer.start()
+            # First of all: partitions are assigned, and claimed under this id, before start() returns.
             self._cluster = await cluster_id(options.bootstrap_servers)
+            await self._consumer.start()
         except (KafkaError, OSError) as error:
-            await self._consumer.stop()
+            await self._disconnect()
             raise Unreachable(
                 f"no Kafka broker answers at {options.bootstrap_servers} ({type(error).__name__}); "
                 "start one, or set ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS"
             ) from error
+
+    async def _disconnect(self) -> None:
+        """Close the client. While the broker is away, aiokafka lets the cancellation of a task of its own escape."""
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait([stopping])
+        if stopping.cancelled() or stopping.exception():
+            await self._consumer._client.close()
 
     async def _poll(self) -> None:
         wanted = [self._tp(partition) for partition, lane in self.lanes.items() if lane.wants_records]
@@ -182,8 +194,9 @@ class KafkaConsumer(ConsumerRebalanceListener):
         for tp, records in fetched.items():
             lane = self.lanes.get(tp.partition)
             if lane is not None:
+                log = self._options.log_name or tp.topic
                 lane.offer([
-                    Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+                    Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value)
                     for record in records
                 ])  # fmt: skip
 
@@ -196,7 +209,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         if isinstance(error, KafkaError) and error.retriable:
             return
         await self._release(set(self.lanes))
-        await self._consumer.stop()
+        await self._disconnect()
         while not self._stopping.is_set():
             try:
                 await self._connect()
@@ -244,7 +257,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
             try:
                 async with asyncio.timeout(_LOOK_UP_TIMEOUT_S):
                     begin = (await self._consumer.beginning_offsets([tp]))[tp]
-                    end = (await self._consumer.end_offsets([tp]))[tp]
+                    end = await self._end(tp, begin)
                     committed = await self._consumer.committed(tp)
             except (KafkaError, OSError, TimeoutError) as error:
                 raise Unreachable(f"Kafka does not show partition {partition} ({type(error).__name__})") from error
@@ -254,6 +267,21 @@ class KafkaConsumer(ConsumerRebalanceListener):
             return Log(tp.topic, partition, begin, end, committed, self._cluster, count)
 
         return look_up
+
+    async def _end(self, tp: TopicPartition, begin: int) -> int:
+        """The offset after the last record. Tansu, the embedded broker, tells that of its last batch's first record."""
+        end: int = (await self._consumer.end_offsets([tp]))[tp]
+        if end <= begin or not self._cluster.startswith(EMBEDDED_CLUSTER):
+            return end
+        reader = AIOKafkaConsumer(bootstrap_servers=self._options.bootstrap_servers, enable_auto_commit=False)
+        await reader.start()
+        try:
+            reader.assign([tp])
+            reader.seek(tp, end - 1)
+            await reader.getmany(tp, timeout_ms=1000)
+            return reader.highwater(tp) or end
+        finally:
+            await reader.stop()
 
     def _seek(self, partition: int) -> Callable[[int], None]:
         def seek(offset: int) -> None:

@@ -93,9 +93,10 @@ def _enrich(session: Session, event: Event) -> None:
         session.search_terms = [*session.search_terms, event.search_query][-MAX_SEARCH_TERMS:]
     if event.user_agent and session.device is None:
         browser, session.device = browser_and_device(event.user_agent)
-        session.browser = Browser(browser.family, browser.version, event.language)
-    elif event.language and session.browser is None:
-        session.browser = Browser(lang=event.language)
+        known = session.browser.lang if session.browser else None
+        session.browser = Browser(browser.family, browser.version, known or event.language)
+    elif event.language and (session.browser is None or session.browser.lang is None):
+        session.browser = replace(session.browser or Browser(), lang=event.language)
     page = event.page
     if page is not None:
         session.last_page = page

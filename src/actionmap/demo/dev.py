@@ -8,12 +8,11 @@ from pathlib import Path
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from actionmap.app import Watchers, address_of, build_api, listen, run_until_signal, serve_http
+from actionmap.app import Watchers, build_api
 from actionmap.delivery import Attempt, Delivery
-from actionmap.demo.stack import Stack, open_stack, read_rules
+from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
 from actionmap.embedded import free_port
-
-_STORED = "store/appendonlydir"
+from actionmap.process import address_of, listen, run_until_signal, serve_http
 
 
 async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, tell: Callable[[str], None]) -> None:
@@ -29,7 +28,7 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
     Raises:
         ActionmapError: a part does not start; the message says why and what to do.
     """
-    is_new = not (data / _STORED).exists()
+    is_new = not has_visitors(data)
     folder = rules or (Path("rules") if is_new and Path("rules").is_dir() else None)
     definitions = read_rules(folder) if folder else None
 
@@ -62,7 +61,7 @@ async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callabl
     await stack.engine.consumer.assigned.wait()
     settings = stack.parts.settings
     tell(f"collector   {url}/v1/events")
-    tell(f"admin       {url}/api/v1   (described at {url}/docs; loopback needs no key)")
+    tell(f"admin       {url}/api/v1   (described at {url}/openapi.json; loopback needs no key)")
     tell(f"Kafka       {settings.kafka_bootstrap_servers}, topic {settings.events_topic}")
     tell(f"Redis       {settings.redis_url}")
     tell(f"receiver    {stack.receiver.url}   (gets the webhooks of integrations with sample hosts: *.example.com, …)")

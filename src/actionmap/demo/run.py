@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from actionmap.app import Watchers, first_of, wall_clock
+from actionmap.app import Watchers
 from actionmap.catalog.parse import Definitions
 from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.producer import EventProducer, Outgoing
@@ -27,6 +27,7 @@ from actionmap.demo.screen import Screen
 from actionmap.demo.stack import Stack, open_stack
 from actionmap.errors import ActionmapError
 from actionmap.event import Event, to_millis, to_rfc3339
+from actionmap.process import first_of, wall_clock
 from actionmap.simulate import Simulation, simulate
 from actionmap.wire import parse_event
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actionmap.app import Engine, Options, Parts, Watchers, open_parts, open_producer, prepare_topic, wall_clock
+from actionmap.app import Engine, Options, Parts, Watchers, open_parts, open_producer, prepare_topic
 from actionmap.catalog.documents import read_folder
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions, located, parse_documents
@@ -22,6 +23,7 @@ from actionmap.demo.receiver import Receiver
 from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
 from actionmap.errors import DefinitionError
+from actionmap.process import wall_clock
 from actionmap.settings import load_settings
 
 #: Enough to see visitors spread, few enough to start at once.
@@ -44,6 +46,11 @@ class Stack:
         """Whether requests that need the secret ``name`` can be sent."""
         add_sample_secrets(self.secrets, integrations_of(self.parts))
         return bool(self.secrets.get(name))
+
+
+def has_visitors(data: Path) -> bool:
+    """Whether the folder ``data`` holds the store of a former start."""
+    return (data / "store" / "appendonlydir").exists()
 
 
 def integrations_of(parts: Parts) -> list[Integration]:
@@ -88,6 +95,7 @@ async def open_stack(
         SettingsError: the environment holds a wrong setting.
     """
     data.mkdir(parents=True, exist_ok=True)
+    continued = has_visitors(data)
     tell("starting the embedded broker (Tansu, in memory) and store (Valkey, every write on disk) …")
     async with (
         embedded_broker(broker_port, log=data / "broker.log") as bootstrap,
@@ -113,6 +121,8 @@ async def open_stack(
             ):
                 options = Options(
                     session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS,
+                    # Offsets begin again with each broker; events of this one shall not pass for those of the last.
+                    log_name=f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else "",
                     on_gap="continue",
                     wrap_sender=lambda sender: SandboxSender(receiver, values, to_receiver, sender),
                     watchers=watchers,

@@ -36,7 +36,7 @@ def seconds(duration: str) -> int:
 
 
 def as_object_of(key: str) -> BeforeValidator:
-    """Let ``key``'s value stand for the whole object: ``activation: immediate`` for ``activation: {type: immediate}``."""
+    """Let ``key``'s value stand for the object: ``activation: immediate`` is ``activation: {type: immediate}``."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
@@ -48,7 +48,6 @@ class Model(BaseModel):
         frozen=True,
         strict=True,
         alias_generator=to_camel,
-        populate_by_name=True,
         validate_default=False,
     )
 

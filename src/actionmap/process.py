@@ -1,0 +1,97 @@
+"""What one process needs to run its parts together: clock, sockets, HTTP, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from actionmap.errors import SettingsError
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def tune_garbage_collector() -> None:
+    """Keep the collector from going through rulebook and visitors, which hold no garbage, at every turn."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+async def first_of(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until one of ``tasks`` ends, and raise what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        SettingsError: the port is taken, or the address is not ours.
+    """
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            "stop what listens there, or choose another port"
+        ) from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """``http://host:port`` of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> Any:  # signals are ours: parts stop in order
+        return nullcontext()
+
+
+async def serve_http(app: FastAPI, listener: socket.socket) -> None:
+    """Serve ``app`` on ``listener`` until cancelled."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5,
+                            server_header=False, date_header=False)  # fmt: skip
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        # Requests in flight are answered before the server ends.
+        server.should_exit = True
+        await serving
+
+
+async def run_until_signal(
+    main: Coroutine[Any, Any, Any], stop: Callable[[], None], *beside: Coroutine[Any, Any, None]
+) -> None:
+    """Run ``main`` until it ends; SIGINT and SIGTERM call ``stop``; what runs beside it ends with it."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in beside)]
+    try:
+        await first_of(*tasks)
+    finally:
+        if not tasks[0].done():
+            stop()
+            await asyncio.gather(tasks[0], return_exceptions=True)
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

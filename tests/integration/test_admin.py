@@ -1,0 +1,482 @@
+"""The API over ASGI, on the in-memory store."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from actionmap.admin.api import create_api
+from actionmap.admin.auth import ApiKeys
+from actionmap.admin.requests import MAX_BODY_BYTES
+from actionmap.admin.status import Health
+from actionmap.collect.collector import collector_router
+from actionmap.collect.producer import EventProducer
+from actionmap.collect.quota import Quota
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.registry import Registry
+from actionmap.store.memory import MemoryStore
+from actionmap.store.protocols import Commit
+from actionmap.telemetry import Metrics
+from support import definitions, rules
+
+KEYS = {
+    "key-ingest": {"ingest"},
+    "key-read": {"read"},
+    "key-edit": {"read", "edit"},
+    "key-publish": {"read", "publish"},
+    "key-all": {"read", "edit", "publish"},
+}
+BASIC = {"type": "basic", "username": "actionmap", "password": "${ACTIONMAP_SECRET_SHOP}"}
+RULES = rules(auth=BASIC, signing={"scheme": "xHubSignature256", "secret": "${ACTIONMAP_SECRET_SIGN}"})
+PROBLEM = "application/problem+json"
+SEGMENT = {"kind": "Segment", "name": "regular", "when": {"key": "visitor.sessionCount", "operator": "greaterThan",
+                                                          "value": 3}}  # fmt: skip
+#: Kind in URLs → a definition that may be created beside ``RULES``.
+NEW: dict[str, dict[str, Any]] = {
+    "integrations": {"name": "new", "baseUrl": "https://new.example.com"},
+    "data-actions": {**RULES[1], "name": "new"},
+    "webhooks": {**RULES[2], "name": "new"},
+    "segments": {**SEGMENT, "name": "new"},
+    "action-maps": {**RULES[3], "name": "new"},
+}
+
+
+class Server:
+    """The API, its store, and a client for each key."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.registry = Registry(self.store)
+        self.problems: list[str] = []
+        metrics, keys = Metrics(), ApiKeys({key: frozenset(rights) for key, rights in KEYS.items()})
+        producer = EventProducer("127.0.0.1:1", "events")
+
+        async def health() -> Health:
+            return Health(self.problems, "full", self.registry.revision, len(self.registry.rulebook.maps), {0: 7})
+
+        self.app = create_api(
+            collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
+            keys=keys, registry=self.registry, store=self.store, partitions=2, health=health, metrics=metrics,
+            secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
+        )  # fmt: skip
+
+    async def ask(self, method: str, path: str, key: str | None = "key-all", **more: Any) -> httpx.Response:
+        headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more.pop("headers", {})}
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://actionmap") as client:
+            path = path if path.startswith("/") else f"/api/v1/{path}"
+            response = await client.request(method, path, headers=headers, **more)
+        if response.status_code >= 400:
+            assert response.headers["content-type"] == PROBLEM
+            assert response.json()["status"] == response.status_code
+            assert response.json()["title"]
+        return response
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    await server.registry.change(definitions([*RULES, SEGMENT]))
+    yield server
+
+
+# --- one definition
+
+
+@pytest.mark.parametrize("plural", NEW)
+async def test_each_kind_can_be_created_read_listed_replaced_and_deleted(plural: str, server: Server) -> None:
+    new = NEW[plural]
+    created = await server.ask("POST", plural, json=new)
+    assert created.status_code == 201
+    assert created.headers["etag"] == '"1"'
+    assert created.json() == (await server.ask("GET", f"{plural}/new")).json()
+    assert created.json()["version"] == 1
+
+    listed = (await server.ask("GET", plural)).json()["items"]
+    assert created.json() in listed
+    assert [one["name"] for one in listed] == sorted(one["name"] for one in listed)
+    found = (await server.ask("GET", plural, params={"search": "new"})).json()["items"]
+    assert [one["name"] for one in found] == ["new"]
+
+    replaced = await server.ask("PUT", f"{plural}/new", json={**created.json(), "description": "other"})
+    assert (replaced.status_code, replaced.headers["etag"]) == (200, '"2"')
+    assert replaced.json()["description"] == "other"
+
+    assert (await server.ask("DELETE", f"{plural}/new")).status_code == 204
+    assert (await server.ask("GET", f"{plural}/new")).status_code == 404
+
+
+async def test_a_list_comes_a_page_at_a_time(server: Server) -> None:
+    for number in range(5):
+        await server.ask("POST", "segments", json={**SEGMENT, "name": f"s{number}"})
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = (await server.ask("GET", "segments", params={"limit": 2, "after": after})).json()
+        assert len(page["items"]) <= 2
+        names += [one["name"] for one in page["items"]]
+        after = page["next"]
+    assert names == ["regular", "s0", "s1", "s2", "s3", "s4"]
+
+
+async def test_a_name_taken_is_not_created_again(server: Server) -> None:
+    answer = await server.ask("POST", "segments", json={**SEGMENT, "description": "mine"})
+    assert answer.status_code == 409
+    assert "already" in answer.json()["detail"]
+    assert "description" not in (await server.ask("GET", "segments/regular")).json()
+
+
+async def test_a_name_unknown_is_answered_with_the_nearest_known_one(server: Server) -> None:
+    for method, path in (("GET", "action-maps/each-ordr"), ("DELETE", "webhooks/tel-shop"),
+                         ("GET", "action-maps/each-ordr/go-live"), ("POST", "integrations/shp/activate")):  # fmt: skip
+        answer = await server.ask(method, path)
+        assert answer.status_code == 404
+        assert any(name in answer.json()["detail"] for name in ("each-order", "tell-shop", "'shop'"))
+
+
+@pytest.mark.parametrize(
+    ("path", "user"),
+    [
+        ("integrations/shop", "DataAction tell"),
+        ("data-actions/tell", "Webhook tell-shop"),
+        ("webhooks/tell-shop", "ActionMap each-order, ActionMap first-visit"),
+    ],
+)
+async def test_what_others_refer_to_is_not_deleted_and_they_are_named(path: str, user: str, server: Server) -> None:
+    answer = await server.ask("DELETE", path)
+    assert answer.status_code == 409
+    assert user in answer.json()["detail"]
+    assert (await server.ask("GET", path)).status_code == 200
+
+
+async def test_a_version_that_is_no_longer_current_is_not_written_over(server: Server) -> None:
+    first = (await server.ask("GET", "segments/regular")).json()
+    assert (await server.ask("PUT", "segments/regular", json={**first, "description": "a"})).status_code == 200
+
+    for more in ({"headers": {"If-Match": '"1"'}, "json": SEGMENT}, {"json": first}):
+        answer = await server.ask("PUT", "segments/regular", **more)
+        assert answer.status_code == 412
+        assert "version 2" in answer.json()["detail"]
+    for method, path in (("DELETE", "segments/regular"), ("POST", "segments/regular/deactivate")):
+        assert (await server.ask(method, path, headers={"If-Match": '"1"'})).status_code == 412
+
+    assert (await server.ask("GET", "segments/regular")).json()["description"] == "a"
+    for tag in ('"2"', "*"):
+        answer = await server.ask("PUT", "segments/regular", json=SEGMENT, headers={"If-Match": tag})
+        assert answer.status_code == 200
+
+
+async def test_a_definition_that_is_wrong_is_refused_with_every_finding(server: Server) -> None:
+    wrong = {**NEW["action-maps"], "trigger": {"all": [{"event": "a"}, {"segment": "regulr"}]}, "colour": "red",
+             "action": {"webhook": "tell-shop"}}  # fmt: skip
+    answer = await server.ask("POST", "action-maps", json=wrong)
+    assert answer.status_code == 422
+    assert {error["subject"] for error in answer.json()["errors"]} == {"ActionMap new"}
+    assert "colour" in json.dumps(answer.json()["errors"])
+    del wrong["colour"]
+    answer = await server.ask("POST", "action-maps", json=wrong)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert "regular" in error["message"]
+    assert error["path"] == "trigger.all.1.segment"
+
+
+async def test_a_name_does_not_change(server: Server) -> None:
+    answer = await server.ask("PUT", "segments/regular", json={**SEGMENT, "name": "other"})
+    assert answer.status_code == 400
+    assert "names do not change" in answer.json()["detail"]
+
+
+# --- states
+
+
+async def test_webhooks_are_published_and_archived_and_stay_archived(server: Server) -> None:
+    await server.ask("POST", "webhooks", json={**NEW["webhooks"], "state": "draft"})
+    for verb, state in (("publish", "published"), ("publish", "published"), ("archive", "archived")):
+        answer = await server.ask("POST", f"webhooks/new/{verb}")
+        assert (answer.status_code, answer.json()["state"]) == (200, state)
+    answer = await server.ask("POST", "webhooks/new/publish")
+    assert answer.status_code == 409
+    assert "archived" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("plural", ["integrations", "segments", "action-maps"])
+async def test_what_can_be_active_is_activated_and_deactivated(plural: str, server: Server) -> None:
+    await server.ask("POST", plural, json=NEW[plural])
+    off = await server.ask("POST", f"{plural}/new/deactivate")
+    assert (off.status_code, off.json()["active"], off.json()["version"]) == (200, False, 2)
+    again = await server.ask("POST", f"{plural}/new/deactivate")
+    assert (again.status_code, again.json()["version"]) == (200, 2)
+    on = await server.ask("POST", f"{plural}/new/activate")
+    assert on.status_code == 200
+    assert on.json().get("active", True) is True
+
+
+async def test_a_data_action_is_published(server: Server) -> None:
+    await server.ask("POST", "data-actions", json={**NEW["data-actions"], "state": "draft"})
+    assert (await server.ask("POST", "data-actions/new/publish")).json()["state"] == "published"
+
+
+async def test_go_live_tells_each_check_in_the_fixed_order_and_what_to_do(server: Server) -> None:
+    await server.ask("POST", "integrations/shop/deactivate")
+    found = (await server.ask("GET", "action-maps/each-order/go-live")).json()
+    assert (found["actionMap"], found["ready"]) == ("each-order", False)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert list(checks)[:4] == ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
+    assert [checks[name]["status"] for name in list(checks)[:4]] == ["pass", "pass", "fail", "pass"]
+    assert "integrations/shop/activate" in checks["integration-active"]["fix"]
+    assert checks["credentials-present"]["status"] == "fail"
+    assert "ACTIONMAP_SECRET_SIGN" in checks["credentials-present"]["message"]
+    assert "ACTIONMAP_SECRET_SHOP" not in checks["credentials-present"]["message"]
+    everything = (await server.ask("GET", "go-live")).json()
+    assert [one["actionMap"] for one in everything] == ["each-order", "first-visit"]
+
+
+# --- all definitions at once
+
+
+async def test_the_set_that_is_read_can_be_put_back_and_changes_nothing(server: Server) -> None:
+    read = (await server.ask("GET", "definitions")).json()
+    assert len(read["definitions"]) == 6
+    put = await server.ask("PUT", "definitions", json=read)
+    assert put.status_code == 200
+    assert {change["action"] for change in put.json()["changes"]} == {"unchanged"}
+    assert put.json()["revision"] == read["revision"]
+
+
+async def test_a_dry_run_tells_what_would_change_and_changes_nothing(server: Server) -> None:
+    before = await server.store.read()
+    wanted = {"definitions": [{**RULES[2], "description": "new text"}, {**SEGMENT, "name": "new"}]}
+    answer = await server.ask("PUT", "definitions", key="key-read", json=wanted, params={"dryRun": True})
+    changes = {(change["action"], change["name"]): change["diff"] for change in answer.json()["changes"]}
+    assert set(changes) == {("change", "tell-shop"), ("create", "new")}
+    assert any("+description: new text" in line for line in changes["change", "tell-shop"])
+    assert await server.store.read() == before
+
+
+async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
+    kept = await server.ask("PUT", "definitions", json={"definitions": [SEGMENT]})
+    assert [change["action"] for change in kept.json()["changes"]] == ["unchanged"]
+    assert len(server.registry.definitions) == 6
+    pruned = await server.ask("PUT", "definitions", json={"definitions": [SEGMENT]}, params={"prune": True})
+    assert sorted(change["action"] for change in pruned.json()["changes"]) == ["delete"] * 5 + ["unchanged"]
+    assert list(server.registry.definitions) == ["Segment/regular"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_set_with_one_mistake_changes_nothing_at_all(dry_run: bool, server: Server) -> None:
+    before = await server.store.read()
+    wanted = [{**SEGMENT, "name": "fine"}, {**RULES[3], "action": {"webhook": "nowhere"}}]
+    answer = await server.ask("PUT", "definitions", json={"definitions": wanted}, params={"dryRun": dry_run})
+    assert answer.status_code == 422
+    assert "nowhere" in answer.json()["errors"][0]["message"]
+    assert await server.store.read() == before
+
+
+# --- who may, and what is taken
+
+
+RIGHTS: list[tuple[str, str, str]] = [
+    ("read", "GET", "segments"),
+    ("read", "GET", "segments/regular"),
+    ("read", "GET", "definitions"),
+    ("read", "GET", "go-live"),
+    ("read", "GET", "action-maps/each-order/go-live"),
+    ("read", "GET", "deliveries"),
+    ("read", "GET", "dead-letters"),
+    ("read", "GET", "status"),
+    ("read", "PUT", "definitions?dryRun=true"),
+    ("edit", "POST", "segments"),
+    ("edit", "PUT", "segments/regular"),
+    ("edit", "DELETE", "segments/regular"),
+    ("edit", "POST", "segments/regular/deactivate"),
+    ("publish", "POST", "segments/regular/activate"),
+    ("publish", "POST", "webhooks/tell-shop/publish"),
+    ("publish", "POST", "webhooks/tell-shop/archive"),
+    ("ingest", "POST", "/v1/events"),
+]
+
+
+@pytest.mark.parametrize(("right", "method", "path"), RIGHTS)
+async def test_without_a_key_or_without_its_right_nothing_is_answered(
+    right: str, method: str, path: str, server: Server
+) -> None:
+    before = await server.store.read()
+    body = {"json": {"definitions": []}} if "definitions" in path else {"json": SEGMENT}
+    for key in (None, "key-nobody-knows"):
+        answer = await server.ask(method, path, key=key, **body)
+        assert answer.status_code == 401
+        assert "Bearer" in answer.headers["www-authenticate"]
+        assert "key-nobody" not in answer.text
+    for key, rights in KEYS.items():
+        if right not in rights:
+            answer = await server.ask(method, path, key=key, **body)
+            assert answer.status_code == 403
+            assert right in answer.json()["detail"]
+    assert await server.store.read() == before
+
+
+@pytest.mark.parametrize(("right", "method", "path"), [row for row in RIGHTS if row[0] != "ingest"])
+async def test_with_its_right_every_request_passes_the_door(right: str, method: str, path: str, server: Server) -> None:
+    body = {"json": {"definitions": []}} if "definitions" in path else {"json": SEGMENT}
+    key = next(key for key, rights in KEYS.items() if right in rights)
+    answer = await server.ask(method, path, key=key, **(body if method in ("POST", "PUT") else {}))
+    assert answer.status_code in (200, 201, 204, 409)
+
+
+async def test_changing_the_set_takes_the_rights_to_edit_and_to_publish(server: Server) -> None:
+    for key in ("key-edit", "key-publish"):
+        answer = await server.ask("PUT", "definitions", key=key, json={"definitions": []})
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_a_body_that_is_not_declared_as_json_is_not_taken(content_type: str, server: Server) -> None:
+    body = json.dumps({**SEGMENT, "name": "new"})
+    answer = await server.ask("POST", "segments", content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+async def test_a_body_that_is_no_json_is_not_taken(body: bytes, server: Server) -> None:
+    for method, path in (("POST", "segments"), ("PUT", "definitions")):
+        answer = await server.ask(method, path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("body", [[], 1, None, "text", {"definitions": 1}, {"definitions": [1]}, {}])
+async def test_json_that_is_no_definition_is_refused_in_words(body: Any, server: Server) -> None:
+    for method, path in (("POST", "segments"), ("PUT", "segments/regular"), ("PUT", "definitions")):
+        answer = await server.ask(method, path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422)
+        assert answer.json()["detail"]
+
+
+async def test_a_body_that_is_too_large_is_not_read_to_its_end(server: Server) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1024 * 1024
+            yield b" " * (1024 * 1024)
+
+    answer = await server.ask("POST", "segments", content=endless(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert read <= MAX_BODY_BYTES + 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("PATCH", "definitions", 405), ("GET", "segments?limit=0", 422),
+     ("GET", "segments?limit=many", 422), ("GET", "deliveries?limit=100000", 422)],
+)  # fmt: skip
+async def test_every_refusal_is_a_problem_document(method: str, path: str, status: int, server: Server) -> None:
+    answer = await server.ask(method, path)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+    assert status != 405 or answer.headers["allow"]
+
+
+# --- looking in
+
+
+def owed(id_: str, **more: Any) -> Delivery:
+    return Delivery(
+        id=id_, integration="shop", webhook="tell-shop", action_map="each-order", visitor_id="v", event_id="e",
+        at=1_700_000_000_123, owed_at=1, method="POST", target="/told", headers={"X-Source": "web"}, body='{"n":1}',
+        **more,
+    )  # fmt: skip
+
+
+async def test_deliveries_and_dead_letters_are_listed_without_secrets(server: Server, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ACTIONMAP_SECRET_SHOP", "s3cret-value")
+    lost = DeadLetter(id="events/1/5", kind="record", reason="malformed-json", detail="no JSON", at=5, value="{")
+    given_up = DeadLetter(id="dead", kind="delivery", reason="attempts-exhausted", detail="503", at=9,
+                          delivery=owed("dead", attempts=8, last_error="503"))  # fmt: skip
+    await server.store.claim(1, owner="me", token="t0", cluster="c", partitions=2)
+    await server.store.apply(1, Commit(expected_token="t0", token="t1", offset=0, revision=1, stream_time=0,
+                                       deliveries=[owed("new"), owed("tried", attempts=2, last_error="timeout")],
+                                       dead_letters=[lost, given_up]))  # fmt: skip
+
+    listed = await server.ask("GET", "deliveries", key="key-read")
+    rows = {row["id"]: row for row in listed.json()["items"]}
+    assert {id_: row["state"] for id_, row in rows.items()} == {"new": "pending", "tried": "retrying", "dead": "dead"}
+    request = rows["new"]["request"]
+    assert (rows["new"]["actionMap"], rows["new"]["visitorId"]) == ("each-order", "v")
+    assert rows["new"]["at"] == "2023-11-14T22:13:20.123Z"
+    assert (request["method"], request["url"]) == ("POST", "https://shop.example.com/told")
+    assert request["headers"]["Authorization"] == "Basic ***"
+    assert request["headers"]["webhook-id"] == "new"
+    assert rows["tried"]["attempts"] == 2
+
+    letters = await server.ask("GET", "dead-letters", key="key-read")
+    assert [letter["id"] for letter in letters.json()["items"]] == ["dead", "events/1/5"]
+    assert letters.json()["items"][0]["delivery"]["request"]["headers"]["Authorization"] == "Basic ***"
+    for answer in (listed, letters):
+        assert "s3cret" not in answer.text
+        assert len((await server.ask("GET", answer.url.path, params={"limit": 1})).json()["items"]) == 1
+
+
+async def test_status_tells_how_far_each_partition_is(server: Server) -> None:
+    await server.store.claim(1, owner="me", token="t0", cluster="c", partitions=2)
+    await server.store.apply(1, Commit(expected_token="t0", token="t1", offset=41, revision=1, stream_time=1000,
+                                       deliveries=[owed("a")]))  # fmt: skip
+    found = (await server.ask("GET", "status")).json()
+    assert found["partitions"] == [{"partition": 1, "offset": 41, "owner": "me", "revision": 1,
+                                    "streamTime": "1970-01-01T00:00:01.000Z", "outbox": 1}]  # fmt: skip
+    assert (found["status"], found["activeMaps"], found["lag"]) == ("ready", 2, {"0": 7})
+
+
+async def test_health_and_metrics_need_no_key_and_tell_what_is_wrong(server: Server) -> None:
+    assert (await server.ask("GET", "/health/live", key=None)).status_code == 200
+    assert (await server.ask("GET", "/health/ready", key=None)).json()["status"] == "ready"
+    assert "actionmap_partition_lag" in (await server.ask("GET", "/metrics", key=None)).text
+    server.problems.append("partition halted: recreated")
+    app = httpx.ASGITransport(server.app)
+    async with httpx.AsyncClient(transport=app, base_url="http://actionmap") as client:
+        answer = await client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == ["partition halted: recreated"]
+
+
+# --- the description
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for inner in value.values() for found in _references(inner)]
+    if isinstance(value, list):
+        return [found for inner in value for found in _references(inner)]
+    return []
+
+
+async def test_the_openapi_document_lists_every_route_and_its_references_resolve(server: Server) -> None:
+    document = (await server.ask("GET", "/openapi.json", key=None)).json()
+    paths = set(document["paths"])
+    one: Callable[[str], set[str]] = lambda plural: {f"/api/v1/{plural}", f"/api/v1/{plural}/{{name}}"}  # noqa: E731
+    assert set().union(*map(one, NEW)) <= paths
+    assert {
+        "/v1/events", "/health/live", "/health/ready", "/metrics", "/api/v1/definitions", "/api/v1/go-live",
+        "/api/v1/action-maps/{name}/go-live", "/api/v1/deliveries", "/api/v1/dead-letters", "/api/v1/status",
+        "/api/v1/webhooks/{name}/publish", "/api/v1/webhooks/{name}/archive", "/api/v1/data-actions/{name}/publish",
+        "/api/v1/integrations/{name}/activate", "/api/v1/action-maps/{name}/deactivate",
+    } <= paths  # fmt: skip
+    served = {route.path for route in server.app.routes if hasattr(route, "methods")}
+    assert served - paths <= {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
+    for reference in _references(document):
+        place: Any = document
+        assert reference.startswith("#/")
+        for part in reference[2:].split("/"):
+            place = place[part]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
+    assert all(operation["summary"] and operation["responses"] for operation in operations)
+    for plural in NEW:
+        for path, method in ((f"/api/v1/{plural}", "post"), (f"/api/v1/{plural}/{{name}}", "put")):
+            schema = document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+            assert schema["$ref"].startswith("#/components/schemas/")

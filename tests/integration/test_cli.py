@@ -1,0 +1,322 @@
+"""The command as people run it: a process of its own, its exit code, and what it says on which stream."""
+
+import gzip
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from commands import Run, command_line
+from support import event, rules
+
+COMMANDS = [
+    (), ("demo",), ("dev",), ("run",), ("serve",), ("send",), ("plan",), ("apply",), ("export",), ("lint",),
+    ("check-golive",), ("simulate",), ("status",), ("openapi",), ("deliveries",), ("deliveries", "list"),
+    ("dead-letters",), ("dead-letters", "list"),
+]  # fmt: skip
+NOWHERE = "127.0.0.1:1"
+FIRST_FOUR = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
+
+
+@pytest.fixture(scope="module")
+def actionmap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs a command; an error of it is one message and never a traceback."""
+    with command_line(tmp_path_factory.mktemp("streams")) as run:
+
+        def checked(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
+            done = run(*args, **more)
+            assert "Traceback" not in done.stderr + done.stdout, done.stderr
+            return done
+
+        yield checked
+
+
+def failed(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    """It could not be asked, and says so on standard error alone, with all of ``said``."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    for text in said:
+        assert text in done.stderr
+
+
+def write(folder: Path, documents: list[dict[str, Any]], name: str = "rules.yaml") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(yaml.safe_dump_all(documents))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "rules", rules())
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_tells_what_it_does(actionmap: Run, command: tuple[str, ...], tmp_path: Path) -> None:
+    done = actionmap(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+    assert "--help" in done.stdout
+    assert done.stderr == ""
+
+
+# --- asked of files
+
+
+def test_lint_says_yes_to_good_definitions_and_no_to_bad_ones_with_file_and_line(actionmap: Run, folder: Path) -> None:
+    good = actionmap("lint", "rules", cwd=folder)
+    assert (good.returncode, good.stdout) == (0, "5 definitions, 0 errors, 0 warnings\n")
+
+    write(folder / "rules", [{**rules()[3], "name": "odd", "action": {"webhook": "tell-shp"}}], "odd.yaml")
+    bad = actionmap("lint", "rules", cwd=folder)
+    assert bad.returncode == 1
+    assert "rules/odd.yaml:2: error: ActionMap odd: action.webhook: there is no Webhook 'tell-shp'" in bad.stdout
+    assert "tell-shop" in bad.stdout
+
+
+def test_lint_warns_and_with_strict_says_no(actionmap: Run, folder: Path) -> None:
+    write(folder / "rules", [{**rules()[3], "name": "ended", "endDate": "2020-01-01T00:00:00Z"}], "ended.yaml")
+    lenient = actionmap("lint", "rules", cwd=folder)
+    assert lenient.returncode == 0
+    assert "ended.yaml" in lenient.stdout
+    assert "warning" in lenient.stdout
+    assert actionmap("lint", "rules", "--strict", cwd=folder).returncode == 1
+
+
+def test_broken_yaml_is_told_by_file_and_line(actionmap: Run, folder: Path) -> None:
+    (folder / "rules" / "broken.yaml").write_text("kind: Segment\nname: [a\nwhen: {key: a}\n")
+    done = actionmap("lint", "rules", cwd=folder)
+    assert done.returncode == 1
+    assert "rules/broken.yaml:3: error: " in done.stdout
+    for command in (("check-golive", "--rules", "rules"), ("simulate", "rules", "--events", "e")):
+        failed(actionmap(*command, cwd=folder), "rules/broken.yaml:3: error: ")
+
+
+def test_a_folder_that_is_not_there_cannot_be_asked(actionmap: Run, tmp_path: Path) -> None:
+    for command in (("lint", "rulez"), ("check-golive", "--rules", "rulez"), ("plan", "rulez"),
+                    ("simulate", "rulez", "--events", "e"), ("demo", "--rules", "rulez")):  # fmt: skip
+        failed(actionmap(*command, cwd=tmp_path), "rulez")
+
+
+def test_check_golive_of_files_answers_for_each_active_map_in_the_promised_form(actionmap: Run, folder: Path) -> None:
+    done = actionmap("check-golive", "--rules", "rules", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert [(one["actionMap"], one["ready"]) for one in found] == [("each-order", True), ("first-visit", True)]
+    for one in found:
+        assert set(one) == {"actionMap", "ready", "checks"}
+        assert [check["name"] for check in one["checks"]][:4] == FIRST_FOUR
+        for check in one["checks"]:
+            assert set(check) == {"name", "status", "message", "fix"}
+            assert check["status"] in ("pass", "fail", "warn", "skip")
+        assert {check["name"] for check in one["checks"] if check["status"] == "skip"} == {"store-durable"}
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "check"),
+    [(2, {"state": "draft"}, 0), (2, {"state": "archived"}, 0), (3, {"active": False}, 1), (0, {"active": False}, 2),
+     (1, {"state": "draft"}, 3)],
+)  # fmt: skip
+def test_check_golive_says_no_when_one_of_the_four_is_missing_and_how_to_mend_it(
+    actionmap: Run, index: int, change: dict[str, Any], check: int, tmp_path: Path
+) -> None:
+    changed = rules()
+    changed[index] |= change
+    write(tmp_path / "rules", changed)
+    done = actionmap("check-golive", "each-order", "--rules", "rules", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 1
+    (found,) = json.loads(done.stdout)
+    assert not found["ready"]
+    assert [one["name"] for one in found["checks"] if one["status"] == "fail"] == [FIRST_FOUR[check]]
+    assert found["checks"][check]["fix"]
+
+
+def test_check_golive_without_an_active_map_says_no(actionmap: Run, tmp_path: Path) -> None:
+    write(tmp_path / "rules", rules()[:3])
+    done = actionmap("check-golive", "--rules", "rules", "--format", "json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
+    assert "no active action map" in done.stderr
+
+
+def test_check_golive_of_an_unknown_map_cannot_be_asked_and_names_the_nearest(actionmap: Run, folder: Path) -> None:
+    failed(actionmap("check-golive", "each-ordr", "--rules", "rules", cwd=folder), "each-ordr", "each-order")
+
+
+def test_simulate_prints_one_json_line_a_firing_and_nothing_else(actionmap: Run, folder: Path) -> None:
+    lines = [
+        event("b", eventId="3", timestamp="2026-01-01T00:00:09Z", attributes={"n": 3}),
+        b"no event",
+        event("a", eventId="1", timestamp="2026-01-01T00:00:01.5Z", attributes={"n": 1}),
+        event("a", timestamp="2026-01-01T00:00:02Z"),
+        event("a", "nothing", timestamp="2026-01-01T00:00:03Z"),
+        event("a"),
+    ]
+    (folder / "events.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
+    done = actionmap("simulate", "rules", "--events", "events.jsonl.gz", "--format", "jsonl", cwd=folder)
+    assert done.returncode == 0
+    firings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["visitorId"], one["eventId"], one["at"]) for one in firings] == [
+        ("a", "1", "2026-01-01T00:00:01.500Z"),
+        ("a", "events.jsonl.gz/0/4", "2026-01-01T00:00:02.000Z"),
+        ("b", "3", "2026-01-01T00:00:09.000Z"),
+    ]
+    assert set(firings[0]) == {"actionMap", "visitorId", "eventId", "at", "request"}
+    assert set(firings[0]["request"]) == {"method", "url", "headers", "body"}
+    assert firings[0]["request"]["url"] == "https://shop.example.com/told"
+    assert json.loads(firings[0]["request"]["body"]) == {"n": 1, "visitor": "a"}
+    assert "events.jsonl.gz:2: malformed-json" in done.stderr
+    assert "events.jsonl.gz:6: no-timestamp" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, gzip.compress(b"x" * 1000)[:-10], b"\x1f\x8bnonsense"])
+def test_events_that_cannot_be_read_cannot_be_simulated(actionmap: Run, content: bytes | None, folder: Path) -> None:
+    if content is not None:
+        (folder / "e.gz").write_bytes(content)
+    failed(actionmap("simulate", "rules", "--events", "e.gz", cwd=folder), "cannot read e.gz")
+
+
+def test_openapi_prints_the_document_and_nothing_else(actionmap: Run, tmp_path: Path) -> None:
+    done = actionmap("openapi", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "/v1/events" in json.loads(done.stdout)["paths"]
+
+
+# --- what is typed wrongly, or not there
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("lint", "rules", "--stric"), "--stric"),
+        (("lint",), "DIR"),
+        (("lnt",), "lnt"),
+        (("check-golive", "--format", "xml"), "xml"),
+        (("dev", "--port", "70000"), "--port"),
+        (("send", "f", "--format", "csv"), "csv"),
+        (("send", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("run", "--settings", "nowhere.env"), "nowhere.env"),
+        (("run", "--workers", "2"), "--workers"),
+    ],
+)
+def test_what_is_typed_wrongly_is_named(actionmap: Run, args: tuple[str, ...], said: str, folder: Path) -> None:
+    failed(actionmap(*args, cwd=folder), said)
+
+
+SETTINGS = {
+    "ACTIONMAP_REDIS_URL": ("nowhere", "redis://:s3cret@host:notaport/0", "redis://:s3/cret@host:6379", "", "redis://"),
+    "ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": ("", "nowhere", "host:port", "host:1,", "host:99999"),
+    "ACTIONMAP_API_KEYS": ("s3cret-without-rights", "s3cret-key:fly"),
+    "ACTIONMAP_EGRESS_ALLOW": ("10.0.0.0/99",),
+    "ACTIONMAP_PORT": ("http",),
+    "ACTIONMAP_SESSION_TIMEOUT": ("soon", "-1"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SETTINGS.items() for value in values])
+def test_a_setting_that_makes_no_sense_is_named_and_no_secret_is_shown(
+    actionmap: Run, name: str, value: str, tmp_path: Path
+) -> None:
+    done = actionmap("run", cwd=tmp_path, env={name: value})
+    failed(done, f"error: {name}: ")
+    assert "s3cret" not in done.stderr
+    assert "s3/cret" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_store_that_does_not_answer_is_named_and_its_password_is_not(
+    actionmap: Run, command: str, tmp_path: Path
+) -> None:
+    env = {"ACTIONMAP_REDIS_URL": f"redis://:s3cret@{NOWHERE}/0", "ACTIONMAP_API_KEYS": "a-long-key:read"}
+    done = actionmap(command, cwd=tmp_path, env=env)
+    failed(done, "Redis does not answer", NOWHERE, "start it, or set ACTIONMAP_REDIS_URL")
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "send"])
+def test_a_broker_that_does_not_answer_is_named_with_what_to_do(
+    actionmap: Run, command: str, valkey: str, unique: str, folder: Path
+) -> None:
+    env = {"ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": NOWHERE, "ACTIONMAP_REDIS_URL": valkey,
+           "ACTIONMAP_REDIS_PREFIX": unique, "ACTIONMAP_API_KEYS": "a-long-key:read"}  # fmt: skip
+    args = ("send", "-") if command == "send" else (command,)
+    done = actionmap(*args, cwd=folder, env=env, stdin=event())
+    failed(done, f"no Kafka broker answers at {NOWHERE}", "set ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS")
+
+
+def test_a_server_that_nobody_could_use_does_not_start(actionmap: Run, tmp_path: Path) -> None:
+    failed(actionmap("serve", cwd=tmp_path), "ACTIONMAP_API_KEYS is empty", "set it, such as")
+
+
+def test_a_port_that_is_taken_is_named(actionmap: Run, tmp_path: Path, broker: str, valkey: str, unique: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for option in ("--port", "--kafka-port"):
+            other = "--kafka-port" if option == "--port" else "--port"
+            done = actionmap("dev", option, port, other, "0", "--data", "d", cwd=tmp_path)
+            failed(done, f"127.0.0.1:{port}", "already in use", "choose another port")
+        assert not (tmp_path / "d" / "store").exists()
+        env = {"ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": broker, "ACTIONMAP_REDIS_URL": valkey, "ACTIONMAP_PORT": port,
+               "ACTIONMAP_REDIS_PREFIX": unique, "ACTIONMAP_EVENTS_TOPIC": unique, "ACTIONMAP_METRICS_PORT": port,
+               "ACTIONMAP_API_KEYS": "a-long-key:read", "ACTIONMAP_EVENTS_TOPIC_PARTITIONS": "1"}  # fmt: skip
+        for command in ("serve", "run"):
+            failed(actionmap(command, cwd=tmp_path, env=env), f"127.0.0.1:{port}", "choose another port")
+
+
+@pytest.mark.parametrize(
+    "args", [("check-golive",), ("status",), ("plan", "rules"), ("export", "out"), ("deliveries", "list")], ids=" ".join
+)
+def test_a_server_that_does_not_answer_is_named_with_what_to_do(
+    actionmap: Run, args: tuple[str, ...], folder: Path
+) -> None:
+    done = actionmap(*args, cwd=folder, env={"ACTIONMAP_API_URL": f"http://{NOWHERE}"})
+    failed(done, f"no actionmap server answers at http://{NOWHERE}", "set ACTIONMAP_API_URL")
+
+
+def test_something_else_that_answers_is_not_taken_for_a_server(actionmap: Run, folder: Path) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        failed(actionmap("status", cwd=folder, env={"ACTIONMAP_API_URL": url}), url, "is no actionmap server")
+        server.shutdown()
+
+
+# --- sending
+
+
+def test_send_tells_bad_lines_by_number_and_sends_the_good_ones(
+    actionmap: Run, broker: str, unique: str, tmp_path: Path
+) -> None:
+    env = {"ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": broker, "ACTIONMAP_EVENTS_TOPIC": unique,
+           "ACTIONMAP_EVENTS_TOPIC_PARTITIONS": "2"}  # fmt: skip
+    good = [event("a"), event("b")]
+    done = actionmap("send", "-", cwd=tmp_path, env=env, stdin=b"\n".join(good))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 events sent from 2 lines\n"
+
+    bad = [good[0], b"nonsense", event("a", "webhook_failed"), good[1]]
+    done = actionmap("send", "-", cwd=tmp_path, env=env, stdin=b"\n".join(bad))
+    assert done.returncode == 1
+    assert "2 events sent from 4 lines" in done.stdout
+    assert "error: line 2: malformed-json" in done.stderr
+    assert "error: line 3: reserved-event" in done.stderr
+
+
+def test_a_folder_is_no_file_of_events(actionmap: Run, broker: str, tmp_path: Path) -> None:
+    env = {"ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": broker}
+    failed(actionmap("send", str(tmp_path), cwd=tmp_path, env=env), "cannot read", str(tmp_path))

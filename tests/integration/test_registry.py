@@ -1,0 +1,110 @@
+"""Definitions in a store: changed as a set, compiled before they are in use."""
+
+import msgspec
+import pytest
+
+from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.errors import Conflict, DefinitionError
+from actionmap.registry import Registry
+from actionmap.store.memory import MemoryStore
+from support import definitions, rules
+
+RULES = definitions(rules())
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def registry(store: MemoryStore) -> Registry:
+    registry = Registry(store)
+    await registry.change(RULES)
+    return registry
+
+
+def changed(key: str, **values: object) -> dict:
+    return {key: RULES[key].model_copy(update=values)}
+
+
+async def test_a_change_is_in_use_at_once_and_seen_by_others_at_their_next_look(
+    store: MemoryStore, registry: Registry
+) -> None:
+    other = Registry(store)
+    assert await other.refresh()
+    assert not await other.refresh()
+    assert other.definitions == registry.definitions == RULES
+    assert other.revision == registry.revision == 1
+    assert other.rulebook.content_hash == compile_rulebook(RULES).content_hash
+
+    await registry.change(changed("ActionMap/each-order", active=False))
+
+    assert [found.name for found in registry.rulebook.maps] == ["first-visit"]
+    assert await other.refresh()
+    assert [found.name for found in other.rulebook.maps] == ["first-visit"]
+
+
+async def test_each_definition_counts_its_own_versions(registry: Registry) -> None:
+    await registry.change(changed("Webhook/tell-shop", description="new"))
+    await registry.change(changed("Webhook/tell-shop", description="newer"))
+    assert registry.versions["Webhook/tell-shop"] == 3
+    assert registry.versions["Integration/shop"] == 1
+    assert registry.revision == 3
+
+
+async def test_a_change_that_does_not_hang_together_changes_nothing_at_all(
+    store: MemoryStore, registry: Registry
+) -> None:
+    before = await store.read()
+    fine = changed("ActionMap/each-order", active=False)
+
+    with pytest.raises(DefinitionError, match="there is no Webhook 'tell-shop'"):
+        await registry.change(fine, frozenset({"Webhook/tell-shop"}))
+
+    assert await store.read() == before
+    assert registry.definitions == RULES
+
+
+async def test_of_two_changes_made_from_the_same_revision_the_second_is_refused(
+    store: MemoryStore, registry: Registry
+) -> None:
+    late = Registry(store)
+    await late.refresh()
+    await registry.change(changed("Webhook/tell-shop", description="first"))
+
+    with pytest.raises(Conflict, match="at revision 2"):
+        await late.change(changed("Webhook/tell-shop", description="second"))
+
+    await late.refresh()
+    assert late.definitions["Webhook/tell-shop"].description == "first"
+    await late.change(changed("Webhook/tell-shop", description="second"))
+    assert late.revision == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "stored"),
+    [
+        ("Webhook/tell-shop", b'{"version": 1, "kind": "Webhook", "definition": {"name": "tell-shop", "new": 1}}'),
+        ("Webhook/tell-shop", b"written by something else"),
+        ("ActionMap/odd", msgspec.json.encode({"version": 1, "kind": "ActionMap", "definition": {
+            "name": "odd", "trigger": {"event": "a"}, "action": {"webhook": "nowhere"}}})),
+    ],
+)  # fmt: skip
+async def test_a_revision_that_does_not_compile_is_refused_and_the_last_good_one_stays_until_it_is_mended(
+    key: str, stored: bytes, store: MemoryStore, registry: Registry
+) -> None:
+    _, good = await store.read()
+    await store.write(1, {key: stored}, [])
+
+    assert not await registry.refresh()
+
+    assert registry.refused
+    assert registry.revision == 1
+    assert registry.definitions == RULES
+    assert len(registry.rulebook.maps) == 2
+
+    await store.write(2, good, [key] if key not in good else [])
+    assert await registry.refresh()
+    assert registry.refused == ""
+    assert registry.revision == 3

@@ -1,0 +1,176 @@
+"""What would fire over recorded events: the same as live, in event time, sending nothing."""
+
+import json
+
+import pytest
+from shop import BASE, definitions, live, rulebook
+
+from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.consume.parse import Record, parse_record
+from actionmap.decide import Policy
+from actionmap.event import to_millis
+from actionmap.simulate import MASK, Simulation, firing, masked_credentials, simulate
+from actionmap.wire import parse_event
+
+EVERY = rulebook(
+    "{kind: ActionMap, name: m, trigger: {event: page_viewed}, action: {webhook: hello}, frequency: every}"
+)
+
+
+def line(time: str | None = "10:00:00", visitor: str = "v1", name: str = "page_viewed", **fields: object) -> bytes:
+    when = {} if time is None else {"timestamp": f"2026-11-21T{time}Z"}
+    return json.dumps({"eventName": name, "visitorId": visitor, **when, **fields}).encode()
+
+
+def run(rules: Rulebook, *lines: bytes, **policy: int) -> Simulation:
+    return simulate(rules, list(enumerate(lines, 1)), source="day.jsonl", policy=Policy(**policy))
+
+
+def test_firings_come_in_order_of_time_then_of_the_input():
+    found = run(EVERY, line("10:00:02", "a"), line("10:00:01", "b"), line("10:00:02", "c"), line("10:00:01", "a"))
+    assert [(delivery.at % 60_000, delivery.visitor_id) for delivery in found.deliveries] == [
+        (1000, "b"),
+        (1000, "a"),
+        (2000, "a"),
+        (2000, "c"),
+    ]
+
+
+def test_deliveries_of_one_event_stay_in_order_of_priority():
+    maps = [
+        f"{{kind: ActionMap, name: {name}, priority: {priority}, trigger: {{event: page_viewed}}, action: {{webhook: hello}}}}"  # noqa: E501
+        for name, priority in (("a", "low"), ("b", "high"))
+    ]
+    found = run(rulebook(*maps), line())
+    assert [delivery.action_map for delivery in found.deliveries] == ["b", "a"]
+
+
+def test_a_missing_id_is_the_file_and_the_line():
+    found = run(EVERY, line(), b"", line("10:00:01"), line("10:00:02", eventId="own"))
+    assert [delivery.event_id for delivery in found.deliveries] == ["day.jsonl/0/1", "day.jsonl/0/3", "own"]
+
+
+def test_a_line_without_a_timestamp_is_an_error_by_number():
+    found = run(EVERY, line(), line(None), line("10:00:01"))
+    assert [(number, reason) for number, reason, _ in found.bad_lines] == [(2, "no-timestamp")]
+    assert found.events == 2
+
+
+def test_bad_lines_are_told_by_number_and_the_others_still_count():
+    found = run(EVERY, b"nonsense", line(), b"[]", b"   ", line("10:00:01", name="webhook_succeeded"))
+    assert [(number, reason) for number, reason, _ in found.bad_lines] == [
+        (1, "malformed-json"),
+        (3, "not-an-object"),
+        (5, "reserved-event"),
+    ]
+    assert len(found.deliveries) == 1
+
+
+def test_old_logs_live_in_their_own_time():
+    old = [
+        json.dumps({"eventName": "page_viewed", "visitorId": "v", "timestamp": f"{year}-01-01T00:00:00Z"}).encode()
+        for year in (1999, 2015)
+    ]
+    found = run(EVERY, *old)
+    assert [delivery.at for delivery in found.deliveries] == [946_684_800_000 - 31_536_000_000, 1_420_070_400_000]
+
+
+def test_the_whole_file_is_one_partition_so_another_visitors_event_makes_one_late():
+    found = run(EVERY, line("23:00:00", "a"), line("10:00:00", "b"), allowed_lateness_ms=3_600_000)
+    assert found.outcomes == {"judged": 1, "late": 1}
+
+
+def test_no_time_is_clamped_since_the_records_time_is_the_events_own():
+    found = run(EVERY, line("10:00:00"), line("23:59:59"))
+    assert [delivery.at for delivery in found.deliveries] == [delivery.owed_at for delivery in found.deliveries]
+    assert found.outcomes == {"judged": 2}
+
+
+def test_the_same_event_twice_is_a_duplicate():
+    found = run(EVERY, line(eventId="e"), line("10:00:01", eventId="e"))
+    assert (found.outcomes, len(found.deliveries)) == ({"judged": 1, "duplicate": 1}, 1)
+
+
+def test_it_decides_as_live_does():
+    rules = rulebook(
+        "{kind: ActionMap, name: m, trigger: {count: {event: page_viewed, atLeast: 2, within: session}}, action: {webhook: hello}}"  # noqa: E501
+    )
+    lines = [line(f"10:{minute:02}:00", eventId=f"e{number}") for number, minute in enumerate([0, 5, 3, 40, 41, 59])]
+    events = [
+        parse_record(Record("t", 0, number, to_millis(parse_event(text).timestamp), None, text)).event
+        for number, text in enumerate(lines)
+    ]
+    as_live = [delivery for decision in live(rules, *events) for delivery in decision.deliveries]
+    found = run(rules, *lines)
+    assert found.deliveries == sorted(as_live, key=lambda delivery: delivery.at)
+    assert found.verdicts == {"m": {"fired": 2, "condition-false": 2, "capped": 2}}
+
+
+def test_lookups_without_a_value_are_counted():
+    base = BASE.replace("lookup: visitor.id", "lookup: visitor.traits.name")
+    rules = compile_rulebook(
+        definitions(
+            base,
+            "{kind: ActionMap, name: m, trigger: {event: page_viewed}, action: {webhook: hello}, frequency: every}",
+        )
+    )
+    assert run(rules, line(), line("10:00:01")).missing_lookups == {"m/who": 2}
+
+
+# --- a firing as it is printed
+
+AUTHS = {
+    "none": ("{type: none}", {}),
+    "basic": ('{type: basic, username: us, password: "${ACTIONMAP_SECRET_A}"}', {"Authorization": f"Basic {MASK}"}),
+    "bearer": ('{type: bearer, token: "${ACTIONMAP_SECRET_A}"}', {"Authorization": f"Bearer {MASK}"}),
+    "apiKey": ('{type: apiKey, header: X-Key, value: "${ACTIONMAP_SECRET_A}"}', {"X-Key": MASK}),
+}
+
+
+@pytest.mark.parametrize(("auth", "masked"), AUTHS.values(), ids=AUTHS)
+def test_secrets_are_masked(auth, masked, monkeypatch):
+    monkeypatch.setenv("ACTIONMAP_SECRET_A", "s3cret")
+    base = BASE.replace("baseUrl: https://crm.example.com", f"baseUrl: https://crm.example.com/\nauth: {auth}")
+    rules = compile_rulebook(
+        definitions(base, "{kind: ActionMap, name: m, trigger: {event: page_viewed}, action: {webhook: hello}}")
+    )
+    [delivery] = run(rules, line(eventId="e")).deliveries
+    printed = firing(delivery, rules.integrations["crm"])
+    assert printed == {
+        "actionMap": "m",
+        "visitorId": "v1",
+        "eventId": "e",
+        "at": "2026-11-21T10:00:00.000Z",
+        "request": {
+            "method": "POST",
+            "url": "https://crm.example.com",
+            "headers": {
+                "Content-Type": "application/json",
+                "Idempotency-Key": delivery.id,
+                "webhook-id": delivery.id,
+                **masked,
+            },
+            "body": '{"who":"v1"}',
+        },
+    }
+    assert "s3cret" not in json.dumps(printed)
+    assert "ACTIONMAP_SECRET" not in json.dumps(printed)
+
+
+def test_without_its_integration_nothing_is_added():
+    assert masked_credentials(None) == {}
+
+
+def test_nothing_is_sent(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a simulation opens no connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert len(run(EVERY, line(), line("10:00:01")).deliveries) == 2
+
+
+def test_progress_is_told_now_and_then():
+    told: list[int] = []
+    simulate(EVERY, [(number, b"") for number in range(1, 2501)], source="x", policy=Policy(), on_progress=told.append)
+    assert told == [1000, 2000]
