@@ -148,7 +148,7 @@ async def measure(kind: str, settings: Settings, total: int, state_bytes: int) -
     registry = Registry(store)
     if kind != "floor":
         await registry.change(definitions(int(kind)))
-    engine = Engine(settings, Options(session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS), store, registry, Metrics())
+    engine = Engine(settings, Options(), store, registry, Metrics())
     consumer = engine.consumer
     if kind == "floor":
         FloorLane.state = b"x" * state_bytes
@@ -183,7 +183,8 @@ async def _mean_state(store: Any, lanes: Any) -> float:
 
 
 async def _child(kind: str, bootstrap: str, url: str, name: str, total: int, state: int) -> None:
-    settings = Settings(kafka_bootstrap_servers=bootstrap, redis_url=url, redis_prefix=name, consumer_group=name)
+    settings = Settings(kafka_bootstrap_servers=bootstrap, redis_url=url, redis_prefix=name, consumer_group=name,
+                        kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000)  # fmt: skip
     print(json.dumps(await measure(kind, settings, total, state)))
 
 

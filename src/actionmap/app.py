@@ -66,7 +66,6 @@ class Watchers:
 class Options:
     """What the embedded stack has different."""
 
-    session_timeout_ms: int = 45_000
     #: See `KafkaOptions.log_name`.
     log_name: str = ""
     on_gap: OnGap = "halt"
@@ -135,7 +134,7 @@ class Engine:
             bootstrap_servers=settings.kafka_bootstrap_servers,
             topic=settings.events_topic,
             group=settings.consumer_group,
-            session_timeout_ms=options.session_timeout_ms,
+            session_timeout_ms=int(settings.kafka_session_timeout * 1000),
             log_name=options.log_name,
         )
         self.consumer = KafkaConsumer(

@@ -105,6 +105,7 @@ async def open_stack(
             kafka_bootstrap_servers=bootstrap,
             redis_url=redis_url,
             events_topic_partitions=EMBEDDED_PARTITIONS,
+            kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000,
         )
         async with open_parts(settings) as parts:
             partitions = await prepare_topic(settings)
@@ -120,7 +121,6 @@ async def open_stack(
                 await open_producer(settings) as producer,
             ):
                 options = Options(
-                    session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS,
                     # Offsets begin again with each broker; events of this one shall not pass for those of the last.
                     log_name=f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else "",
                     on_gap="continue",
