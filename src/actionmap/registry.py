@@ -11,7 +11,7 @@ from actionmap.catalog.documents import Document
 from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.catalog.rulebook import Rulebook, compile_rulebook
-from actionmap.errors import DefinitionError
+from actionmap.errors import ActionmapError, DefinitionError
 from actionmap.store.protocols import DefinitionStore
 from actionmap.telemetry import logger
 
@@ -67,6 +67,9 @@ class Registry:
                 self._log.error("rulebook.refused", revision=revision, in_use=self.revision, reason=str(error))
             self.refused = str(error)
             return False
+        if revision < self.revision:
+            self._log.error("rulebook.went_back", revision=revision, from_revision=self.revision,
+                            means="the store lost definitions; apply them again")  # fmt: skip
         self.definitions, self.versions, self.rulebook, self.refused = definitions, versions, rulebook, ""
         self._log.info("rulebook.loaded", revision=revision, maps=len(rulebook.maps), hash=rulebook.content_hash[:12])
         return True
@@ -76,9 +79,12 @@ class Registry:
 
         Raises:
             DefinitionError: the set as it would be then does not compile.
+            ActionmapError: the newest stored set does not compile here, so nothing can be changed from it.
             Conflict: somebody else changed the set since it was read here.
             Unreachable: the store does not answer.
         """
+        if self.refused:
+            raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
         after = {key: value for key, value in self.definitions.items() if key not in deleted} | dict(changed)
         versions = {key: self.versions.get(key, 0) + 1 for key in changed}
         compile_rulebook(after, self.revision + 1, {**self.versions, **versions})

@@ -271,3 +271,14 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
         RedisStore(url, clock=lambda: 0)
     assert isinstance(caught.value, ActionmapError)
     assert "s3cret" not in str(caught.value)
+
+
+async def test_a_write_whose_answer_was_lost_counts_once_when_it_is_sent_again(valkey: str, unique: str) -> None:
+    store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
+    keys = [*store._definition_keys(), f"{unique}:{{definitions}}:tok"]
+    again = [0, "token", 1, "Segment/a", "{}"]
+
+    assert await store._call("write_definitions", keys, again) == [b"ok", 1]
+    assert await store._call("write_definitions", keys, again) == [b"ok", 1]
+    assert await store._call("write_definitions", keys, [0, "other", 0]) == [b"conflict", 1]
+    await store.close()

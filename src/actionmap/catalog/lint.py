@@ -81,9 +81,15 @@ def _path_never_set(definitions: Definitions) -> Iterator[Finding]:
     """A path that nothing sets in this installation."""
     for definition in definitions.values():
         for path, value in _texts(definition.as_written()):
-            if value in GEOLOCATION and path[-1] in ("key", "lookup"):
-                message = f"{value} is never set: this version reads no GeoIP database"
-                yield _finding(definition, ".".join(map(str, path)), message)
+            why = _why_never_set(value) if path[-1] in ("key", "lookup") else ""
+            if why:
+                yield _finding(definition, ".".join(map(str, path)), f"{value} is never set: {why}")
+
+
+def _why_never_set(path: str) -> str:
+    if path in GEOLOCATION:
+        return "this version reads no GeoIP database"
+    return "no response sets variables in this version" if path.startswith("visitor.variables.") else ""
 
 
 def _webhook_without_map(definitions: Definitions) -> Iterator[Finding]:

@@ -293,7 +293,7 @@ def _request(
     fields: Sequence[str] = list(action.contract.input.get("properties", {}))
     request = action.request
     body: Callable[[Values], Any] | None = None
-    if "body" in request.model_fields_set:
+    if request.body is not None:
         body = compile_body(request.body, fields)
     elif request.method in _WITH_BODY:
         body = dict

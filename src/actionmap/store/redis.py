@@ -10,10 +10,12 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
     am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
+    am:{definitions}:tok  string  token of the last write, by which a repeated one is recognised
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -186,8 +188,10 @@ class RedisStore:
         return int(revision), {key.decode(): value for key, value in flat}
 
     async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
-        args: list[Any] = [expected, len(changed), *(part for pair in changed.items() for part in pair), *deleted]
-        status, revision = await self._call("write_definitions", self._definition_keys(), args)
+        written = [part for pair in changed.items() for part in pair]
+        keys = [*self._definition_keys(), f"{self._prefix}:{{definitions}}:tok"]
+        args: list[Any] = [expected, secrets.token_hex(16), len(changed), *written, *deleted]
+        status, revision = await self._call("write_definitions", keys, args)
         if status == b"conflict":
             raise Conflict(f"the definitions are at revision {revision}, not {expected}")
         return int(revision)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+import msgspec
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from actionmap.catalog.models.base import Definition, Model, Name, as_object_of
 from actionmap.catalog.models.trigger import Comparison, Trigger
@@ -15,19 +17,17 @@ from actionmap.event import to_millis, to_rfc3339
 def _read_time(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    if _WITHOUT_ZONE.fullmatch(value):
+        raise ValueError(f"{value!r} needs its zone: write Z or an offset at the end, such as 2026-11-01T00:00:00Z")
     try:
-        return datetime.fromisoformat(value)
-    except ValueError:
+        return msgspec.convert(value, _Rfc3339)
+    except msgspec.ValidationError:
         raise ValueError(f"{value!r} is no RFC 3339 time, such as 2026-11-01T00:00:00Z") from None
 
 
-def _check_zone(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("a time needs its zone: write Z or an offset at the end, such as 2026-11-01T00:00:00Z")
-    return moment
-
-
-Moment = Annotated[datetime, BeforeValidator(_read_time), AfterValidator(_check_zone)]
+_WITHOUT_ZONE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+)?", re.ASCII)
+_Rfc3339 = Annotated[datetime, msgspec.Meta(tz=True)]
+Moment = Annotated[datetime, BeforeValidator(_read_time)]
 
 
 class PageUrlCondition(Comparison):
