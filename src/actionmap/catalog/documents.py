@@ -20,6 +20,14 @@ _MAX_DIGITS = 400
 #: Suffix of the files beside the rules that hold test cases, not definitions.
 CASES_SUFFIX = ".cases.yaml"
 
+#: What libyaml says → what was probably meant.
+_HINTS = {
+    "mapping values are not allowed": "; a text that holds ': ' stands in quotes",
+    "could not find expected ':'": "; a key is followed by ': ', a list item begins with '- '",
+    "did not find expected key": "; keys of one mapping begin in the same column",
+    "did not find expected '-' indicator": "; items of one list begin in the same column",
+    "cannot start any token": "; indent with spaces, and put a text with such a character in quotes",
+}
 _QUOTED = ("'", '"', "|", ">")
 
 PathKey = tuple[str | int, ...]
@@ -100,9 +108,9 @@ def read_documents(text: str, file: str = "") -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f"{error.context}, " if error.context else ""
-        raise DefinitionError(
-            [Finding(file=file, line=mark.line + 1 if mark else 0, message=f"no YAML: {context}{error.problem}")]
-        ) from None
+        hint = next((hint for words, hint in _HINTS.items() if words in str(error.problem)), "")
+        message = f"no YAML: {context}{error.problem}{hint}"
+        raise DefinitionError([Finding(file=file, line=mark.line + 1 if mark else 0, message=message)]) from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         raise DefinitionError([Finding(file=file, line=line, message=f"no YAML: {error.reason}")]) from None
