@@ -5,9 +5,10 @@ Its form on the wire, and `parse_event`, are in `wire.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -42,7 +43,23 @@ class UrlParts(Struct, frozen=True, gc=False):
 NO_PARTS = UrlParts()
 
 
-@lru_cache(maxsize=8192)
+#: Longer texts are not memoised: they are rare, and visitors could fill the memory with them.
+MEMOISED_CHARACTERS = 500
+_OfText = TypeVar("_OfText", bound=Callable[..., Any])
+
+
+def memoised(function: _OfText) -> _OfText:
+    """Remember the answers of a pure ``function`` of a text for the 4,096 texts used last, but not for long ones."""
+    remembered = lru_cache(maxsize=4096)(function)
+
+    @wraps(function)
+    def call(text: str, *rest: Any) -> Any:
+        return remembered(text, *rest) if len(text) <= MEMOISED_CHARACTERS else function(text, *rest)
+
+    return cast(_OfText, call)
+
+
+@memoised
 def split_url(url: str) -> UrlParts:
     """Split ``url`` into its parts; a text that is no URL has none.
 

@@ -14,7 +14,7 @@ from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
 from actionmap.catalog.models.integration import SECRET_REFERENCE
 from actionmap.catalog.parse import nearest
-from actionmap.catalog.triggers import TriggerCompiler
+from actionmap.catalog.rulebook import asked_segments
 from actionmap.errors import NotFound
 from actionmap.event import to_millis, to_rfc3339
 
@@ -156,7 +156,7 @@ def _contract_mapped(chain: _Chain, _: Surroundings) -> Check:
 
 
 def _segments_active(chain: _Chain, _: Surroundings) -> Check:
-    asked = sorted(_asked_segments(chain.definitions, chain.action_map))
+    asked = asked_segments(chain.definitions, chain.action_map)
     inactive = [name for name in asked if not _is_active(chain.definitions[f"Segment/{name}"])]
     if inactive:
         message = f"inactive, so without members: {', '.join(inactive)}"
@@ -166,21 +166,6 @@ def _segments_active(chain: _Chain, _: Surroundings) -> Check:
 
 def _is_active(definition: Definition) -> bool:
     return isinstance(definition, Segment) and definition.active
-
-
-def _asked_segments(definitions: Mapping[str, Definition], action_map: ActionMap) -> set[str]:
-    """The segments that the map's trigger asks, and those that they ask."""
-    names = [key.removeprefix("Segment/") for key in definitions if key.startswith("Segment/")]
-    compiler = TriggerCompiler(names)
-    asked: set[str] = set()
-    waiting = set(compiler.compile(action_map.trigger, "trigger").segments)
-    while waiting:
-        name = waiting.pop()
-        segment = definitions[f"Segment/{name}"]
-        asked.add(name)
-        if isinstance(segment, Segment):
-            waiting |= compiler.compile(segment.when, "when").segments - asked
-    return asked
 
 
 def _dates_open(chain: _Chain, around: Surroundings) -> Check:

@@ -10,22 +10,22 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import msgspec
 
+from actionmap.batch import Batch
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, dead_letter, parse_record
 from actionmap.consume.positions import Log, OnGap, start_position
 from actionmap.decide import Policy, decide
 from actionmap.decision import Decision
-from actionmap.delivery import DeadLetter, Delivery
+from actionmap.delivery import DeadLetter
 from actionmap.errors import PartitionHalted, Rejected, Unreachable
 from actionmap.event import Event
 from actionmap.store.cache import VisitorCache
-from actionmap.store.protocols import Commit, PartitionStore
+from actionmap.store.protocols import PartitionStore
 from actionmap.telemetry import Metrics, logger
-from actionmap.visitor import Visitor, decode_visitor, encode_visitor
+from actionmap.visitor import Visitor, decode_visitor
 
 BATCH_RECORDS = 500
 BATCH_BYTES = 256 * 1024
@@ -58,28 +58,6 @@ class LaneEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     on_owed: Callable[[int], None] = lambda _: None
     #: Seconds without records after which a lane looks whether the fence is still where it left it.
     idle_check_s: float = 1.0
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one batch has led to so far."""
-
-    stream_time: int
-    visitors: dict[str, Visitor] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
-    decisions: list[tuple[Event, Decision]] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-
-    def add(self, event: Event, decision: Decision) -> None:
-        """Take over what ``event`` has led to; the next event of its visitor starts from there."""
-        self.stream_time = max(self.stream_time, event.time)
-        self.decisions.append((event, decision))
-        if decision.outcome != "duplicate":
-            self.visitors[event.visitor_id] = decision.visitor
-            self.changed.add(event.visitor_id)
-            self.deliveries.extend(decision.deliveries)
-            self.dead_letters.extend(decision.dead_letters)
 
 
 class Lane:
@@ -213,7 +191,7 @@ class Lane:
         except PartitionHalted as reason:
             if self._env.on_gap == "halt":
                 raise
-            self._log.warning("partition.continues", reason=str(reason), start=log.begin)
+            self._log.info("partition.continues", reason=str(reason), start=log.begin)
             await store.reset_fence(self.partition)
             start = log.begin
         token = self._env.new_token()
@@ -248,12 +226,13 @@ class Lane:
         if not records:
             return
         parsed = [(record, self._parse(record)) for record in records]
-        while self._claimed and not self._closing.is_set():
+        while parsed and self._claimed and not self._closing.is_set():
             rulebook = self._env.rulebook()
             batch = await self._decide(parsed, rulebook)
-            if await self._commit(batch, records[-1].offset, rulebook.revision):
-                self._release(batch, records[-1].offset + 1)
-                return
+            offset = parsed[batch.records - 1][0].offset
+            if await self._commit(batch, offset, rulebook.revision):
+                self._release(batch, offset + 1)
+                del parsed[: batch.records]
 
     def _parse(self, record: Record) -> Event | DeadLetter:
         metrics = self._env.metrics
@@ -269,20 +248,23 @@ class Lane:
             metrics.unknown_fields.inc(unknown)
         return event
 
-    async def _decide(self, parsed: Sequence[tuple[Record, Event | DeadLetter]], rulebook: Rulebook) -> _Batch:
-        batch = _Batch(self._stream_time)
+    async def _decide(self, parsed: Sequence[tuple[Record, Event | DeadLetter]], rulebook: Rulebook) -> Batch:
+        """Decide as many of the ``parsed`` records, at least one, as fit into one commit."""
+        batch = Batch(self._stream_time)
         await self._load(batch, {event.visitor_id for _, event in parsed if isinstance(event, Event)})
         for record, event in parsed:
             if isinstance(event, DeadLetter):
-                batch.dead_letters.append(event)
-                continue
-            visitor = batch.visitors.get(event.visitor_id)
-            try:
-                decision = decide(event, visitor, rulebook, batch.stream_time, self._env.policy)
-            except Exception as error:
-                batch.dead_letters.append(self._unjudged(record, error))
-                continue
-            batch.add(event, decision)
+                batch.add_dead(event)
+            else:
+                visitor = batch.visitors.get(event.visitor_id)
+                try:
+                    decision = decide(event, visitor, rulebook, batch.stream_time, self._env.policy)
+                except Exception as error:
+                    batch.add_dead(self._unjudged(record, error))
+                else:
+                    batch.add(event, decision)
+            if batch.is_full:
+                break
         return batch
 
     def _unjudged(self, record: Record, error: Exception) -> DeadLetter:
@@ -290,7 +272,7 @@ class Lane:
         self._log.error("event.failed", position=record.position, exc_info=error)
         return dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}")
 
-    async def _load(self, batch: _Batch, visitor_ids: set[str]) -> None:
+    async def _load(self, batch: Batch, visitor_ids: set[str]) -> None:
         batch.visitors = self._env.cache.get(self.partition, visitor_ids)
         unknown = sorted(visitor_ids - batch.visitors.keys())
         for visitor_id, stored in zip(unknown, await self._env.store.load(self.partition, unknown), strict=True):
@@ -301,23 +283,16 @@ class Lane:
         try:
             return decode_visitor(stored)
         except msgspec.DecodeError as error:
+            self._log.error("visitor.unreadable", visitor=visitor_id)
             raise PartitionHalted(
-                f"what the store holds of a visitor cannot be read ({error}); was it written by a newer version? "
-                f"partition {self.partition}, visitor {visitor_id!r}"
+                f"partition {self.partition}: what the store holds of a visitor cannot be read ({error}); "
+                "was it written by a newer version? The log names the visitor"
             ) from error
 
-    async def _commit(self, batch: _Batch, offset: int, revision: int) -> bool:
+    async def _commit(self, batch: Batch, offset: int, revision: int) -> bool:
         """Bring ``batch`` into the store; False when it must be decided again."""
-        commit = Commit(
-            expected_token=self._token,
-            token=self._env.new_token(),
-            offset=offset,
-            revision=revision,
-            stream_time=batch.stream_time,
-            visitors=[(id_, encode_visitor(batch.visitors[id_])) for id_ in batch.changed],
-            deliveries=batch.deliveries,
-            dead_letters=batch.dead_letters,
-        )
+        token = self._env.new_token()
+        commit = batch.as_commit(expected_token=self._token, token=token, offset=offset, revision=revision)
         attempt = 0
         while not self._closing.is_set() or attempt == 0:
             try:
@@ -351,31 +326,13 @@ class Lane:
         if not mine:
             await self._sleep(1 + 4 * self._env.random())
 
-    def _release(self, batch: _Batch, position: int) -> None:
+    def _release(self, batch: Batch, position: int) -> None:
         self._next = position
         self._stream_time = batch.stream_time
-        self._env.cache.put(self.partition, batch.visitors.values())
-        self._count(batch)
+        self._env.cache.put(self.partition, ((batch.visitors[id_], len(stored)) for id_, stored in batch.stored))
+        batch.count(self._env.metrics)
         if batch.deliveries:
             self._env.on_owed(self.partition)
         if self._env.on_decision is not None:
             for event, decision in batch.decisions:
                 self._env.on_decision(event, decision)
-
-    def _count(self, batch: _Batch) -> None:
-        metrics = self._env.metrics
-        for letter in batch.dead_letters:
-            metrics.dead_letters.labels(letter.kind, letter.reason).inc()
-        outcomes: dict[str, int] = {}
-        verdicts: dict[tuple[str, str], int] = {}
-        for _, decision in batch.decisions:
-            outcomes[decision.outcome] = outcomes.get(decision.outcome, 0) + 1
-            for verdict in decision.verdicts:
-                key = (verdict.action_map, verdict.reason)
-                verdicts[key] = verdicts.get(key, 0) + 1
-            for mapping in decision.missing_lookups:
-                metrics.missing_lookups.labels(mapping).inc()
-        for outcome, number in outcomes.items():
-            metrics.events.labels(outcome).inc(number)
-        for labels, number in verdicts.items():
-            metrics.verdicts.labels(*labels).inc(number)

@@ -17,6 +17,9 @@ from fastapi import FastAPI
 
 from actionmap.errors import SettingsError
 
+#: Connections at a time; one more is answered 503. Slow clients are for the proxy in front to cut off.
+_MAX_CONNECTIONS = 2_000
+
 
 def wall_clock() -> int:
     """Milliseconds since 1970."""
@@ -66,7 +69,7 @@ class _Server(uvicorn.Server):
 async def serve_http(app: FastAPI, listener: socket.socket) -> None:
     """Serve ``app`` on ``listener`` until cancelled."""
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5,
-                            server_header=False, date_header=False)  # fmt: skip
+                            limit_concurrency=_MAX_CONNECTIONS, server_header=False, date_header=False)  # fmt: skip
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

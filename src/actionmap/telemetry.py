@@ -15,7 +15,9 @@ Logger = structlog.stdlib.BoundLogger
 def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -> None:
     """Write one line per unit of work to standard error: text on a terminal, JSON otherwise."""
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

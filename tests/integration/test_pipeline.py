@@ -100,6 +100,20 @@ async def test_a_batch_moves_visitor_outbox_and_fence_together(store: WatchedSto
         assert lane.position == 2
 
 
+async def test_a_batch_that_owes_too_much_goes_into_the_store_in_parts(store: WatchedStore, log: ScriptedLog) -> None:
+    written = rules()
+    written[2]["mappings"]["visitor"] = {"lookup": "visitor.traits.long"}
+    book = compile_rulebook(definitions(written))
+    log.append(event(traits={"long": "x" * 30_000}), *[event(attributes={"n": n}) for n in range(1, 300)])
+
+    async with running(environment(store, rulebook=lambda: book), log):
+        await store.evaluated(299)
+        owed = await store.owed(PARTITION, limit=1000)
+        assert [json.loads(one.body or "")["n"] for one in owed] == [-1, *range(1, 300)]
+        assert (await visitor(store)).event_count == 300
+        assert len(store.statuses) > 2
+
+
 POISON: dict[str, bytes | None] = {
     "empty": None,
     "malformed-json": b'{"eventName": "order", ',

@@ -138,6 +138,16 @@ def test_names_beyond_the_limit_push_out_the_oldest():
     assert (visitor.traits["t0"], visitor.traits["new"], visitor.traits["t2"]) == ("again", 1, 2)
 
 
+def test_a_visitor_cannot_be_made_to_grow_without_end():
+    long = "x" * 30_000
+    for field in ("traits", "attributes"):
+        visitor = after(NONE, *[event(minute=1, **{field: {f"n{number}": long, "s": number}}) for number in range(20)])
+        kept = visitor.traits if field == "traits" else visitor.session.attributes
+        assert kept == {"n19": long, "s": 19}
+    searched = after(NONE, *[event(minute=1, searchQuery=f"{number} {long}") for number in range(200)])
+    assert len(encode_visitor(searched)) < 64 * 1024
+
+
 def test_search_terms_are_kept_once_in_order_and_only_so_many():
     terms = after(NONE, *[event(minute=1, searchQuery=term) for term in ("a", "b", "a", "")]).session.search_terms
     assert terms == ["a", "b"]

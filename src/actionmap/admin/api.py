@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection
+from heapq import nlargest
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -11,9 +12,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import JSONResponse
 
 from actionmap import __version__
-from actionmap.admin.auth import ApiKeys
+from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.definitions import definitions_router
-from actionmap.admin.errors import Refusal, install
+from actionmap.admin.errors import install
 from actionmap.admin.requests import Guard, json_body
 from actionmap.admin.status import AskHealth, ops_router, status_of
 from actionmap.catalog.addresses import Network
@@ -22,6 +23,7 @@ from actionmap.catalog.models import KINDS
 from actionmap.catalog.parse import parse_documents
 from actionmap.catalog.plan import plan
 from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.collect.problem import Refusal
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import to_rfc3339
 from actionmap.golive import Surroundings, active_maps, check_golive
@@ -29,6 +31,9 @@ from actionmap.registry import Registry
 from actionmap.simulate import firing
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
+
+#: Dead letters of each partition, the newest first, among which dead deliveries are looked for: records are there too.
+_DEAD_LETTERS_READ = 2000
 
 
 def create_api(
@@ -109,7 +114,7 @@ def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
         prune: Annotated[bool, Query(description="delete what is not given")] = False,
         dry_run: Annotated[bool, Query(alias="dryRun", description="tell what would change, change nothing")] = False,
     ) -> JSONResponse:
-        guard.check(request, *(("read",) if dry_run else ("edit", "publish")))
+        guard.check(request, "read" if dry_run else "edit")
         body = await json_body(request)
         if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
             raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
@@ -122,6 +127,8 @@ def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
             kept = {key: value for key, value in registry.definitions.items() if key not in deleted}
             compile_rulebook(kept | changed)
         elif changed or deleted:
+            for key in (*changed, *deleted):
+                guard.check(request, *rights_to_change(registry.definitions.get(key), changed.get(key)))
             await registry.change(changed, deleted)
         rows = [
             {"action": change.action, "kind": change.kind, "name": change.name, "diff": list(change.diff)}
@@ -159,16 +166,19 @@ def _deliveries_router(registry: Registry, store: Store, guard: Guard, partition
         shown = firing(delivery, registry.rulebook.integrations.get(delivery.integration))
         return {**shown, "id": delivery.id, "state": state, "attempts": delivery.attempts, "error": delivery.last_error}
 
-    @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead", response_model=dict[str, Any])
+    @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead, newest first",
+                response_model=dict[str, Any])  # fmt: skip
     async def deliveries(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
+        """Of each partition are looked at: as many owed ones as asked for, next due first, and 2,000 dead letters."""
         guard.check(request, "read")
-        rows = []
+        found: list[tuple[Delivery, str]] = []
         for partition in range(partitions):
             owed = await store.owed(partition, limit=limit)
-            rows += [written(delivery, "retrying" if delivery.attempts else "pending") for delivery in owed]
-            dead = await store.dead_letters(partition, limit=limit)
-            rows += [written(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
-        return JSONResponse({"items": rows[:limit]})
+            found += [(delivery, "retrying" if delivery.attempts else "pending") for delivery in owed]
+            dead = await store.dead_letters(partition, limit=_DEAD_LETTERS_READ)
+            found += [(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
+            found = nlargest(limit, found, key=lambda row: row[0].at)
+        return JSONResponse({"items": [written(delivery, state) for delivery, state in found]})
 
     @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", response_model=dict[str, Any])
     async def dead_letters(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:

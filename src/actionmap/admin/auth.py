@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-RIGHTS = frozenset({"ingest", "read", "edit", "publish"})
+from actionmap.catalog.models import ActionMap, DataAction, Definition, Segment, Webhook
+from actionmap.settings import RIGHTS
 
 
 class ApiKeys:
@@ -24,7 +25,27 @@ class ApiKeys:
         """The rights of ``key``; None when it is no key."""
         if key is not None and (rights := self._rights.get(_hash(key))) is not None:
             return rights
-        return RIGHTS if self._open_access else None
+        return frozenset(RIGHTS) if self._open_access else None
+
+
+def rights_to_change(before: Definition | None, after: Definition | None) -> tuple[str, ...]:
+    """The rights that it takes to put ``after`` in the place of ``before``; None stands for no definition.
+
+    `edit`, and `publish` besides when one of the two is live: what is sent, and to where, is for those who may publish.
+    """
+    is_live = any(_is_live(some) for some in (before, after) if some is not None)
+    return ("edit", "publish") if is_live else ("edit",)
+
+
+def _is_live(definition: Definition) -> bool:
+    match definition:
+        case DataAction() | Webhook():
+            return definition.state == "published"
+        case ActionMap() | Segment():
+            return definition.active
+        case _:
+            # Base URL and credentials of an integration decide where secrets go, whatever its state.
+            return True
 
 
 def _hash(key: str) -> bytes:

@@ -10,12 +10,12 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from actionmap.admin.auth import ApiKeys
-from actionmap.admin.errors import Refusal
+from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.requests import Guard, json_body
 from actionmap.catalog.documents import Document
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.parse import nearest, parse_definition
+from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError, NotFound
 from actionmap.registry import Registry
 
@@ -113,6 +113,7 @@ class _Routes:
         await self._registry.refresh()
         if definition.key in self._registry.definitions:
             raise Refusal(409, f"there is already a {self._kind} {definition.name!r}; replace it with PUT")
+        self._guard.check(request, *rights_to_change(None, definition))
         return await self._save(definition, 201)
 
     async def replace(self, request: Request, name: str) -> JSONResponse:
@@ -126,7 +127,9 @@ class _Routes:
         if definition.name != name:
             raise Refusal(400, f"the name in the body is {definition.name!r}, in the URL {name!r}; names do not change")
         await self._registry.refresh()
-        self._check_version(request, self._find(name), expected)
+        before = self._find(name)
+        self._guard.check(request, *rights_to_change(before, definition))
+        self._check_version(request, before, expected)
         return await self._save(definition, 200)
 
     async def delete(self, request: Request, name: str) -> Response:
@@ -134,6 +137,7 @@ class _Routes:
         self._guard.check(request, "edit")
         await self._registry.refresh()
         definition = self._find(name)
+        self._guard.check(request, *rights_to_change(definition, None))
         self._check_version(request, definition, None)
         try:
             await self._registry.change({}, frozenset((definition.key,)))

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from actionmap.collect.problem import problem
+from actionmap.collect.problem import Refusal, problem
 from actionmap.errors import ActionmapError, Conflict, DefinitionError, NotFound, Unreachable
 from actionmap.telemetry import logger
-
-
-class Refusal(ActionmapError):
-    """A request that is answered with an HTTP status and a reason."""
-
-    def __init__(self, status: int, detail: str, **more: Any) -> None:
-        self.status = status
-        self.more = more
-        super().__init__(detail)
 
 
 def answer(error: ActionmapError) -> Response:
     """The response that tells ``error``."""
     match error:
         case Refusal():
-            headers = {"WWW-Authenticate": 'Bearer realm="actionmap"'} if error.status == 401 else None
-            return problem(error.status, str(error), headers=headers, **error.more)
+            return error.response()
         case DefinitionError():
             errors = [
                 {"subject": finding.subject, "path": finding.path, "message": finding.message}

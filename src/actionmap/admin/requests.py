@@ -8,10 +8,11 @@ import msgspec
 from fastapi import Request
 
 from actionmap.admin.auth import ApiKeys
-from actionmap.admin.errors import Refusal
-from actionmap.collect.collector import key_of
+from actionmap.collect.problem import Refusal
+from actionmap.collect.requests import content_type_of, key_of, read_body
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
@@ -24,8 +25,10 @@ class Guard:
         """Let ``request`` pass if its key has all of the ``needed`` rights.
 
         Raises:
-            Refusal: 401 without a known key, 403 without the rights.
+            Refusal: 401 without a known key, 403 without the rights, or when a page of another site asks for a change.
         """
+        if request.method not in _SAFE_METHODS and _is_from_elsewhere(request):
+            raise Refusal(403, "a page of another site may not change anything here")
         rights = self._keys.rights(key_of(request))
         if rights is None:
             raise Refusal(401, "send an API key: Authorization: Bearer <key>")
@@ -34,21 +37,26 @@ class Guard:
             raise Refusal(403, f"this key has no right to {' and '.join(missing)}")
 
 
+def _is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that a page of another site, or of another port, has made it send ``request``."""
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = request.headers.get("origin")
+    # An origin that its browser hides ("null") has no host, so it is another one.
+    return origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower()
+
+
 async def json_body(request: Request) -> Any:
     """The JSON value of the body.
 
     Raises:
-        Refusal: 415 when it is not declared as JSON, 413 when it is too large, 400 when it is no JSON.
+        Refusal: 415 when it is not declared as JSON, 400 when it is no JSON; and what `read_body` raises.
     """
     # A page of another site may send a form or text to loopback unasked, but not this type.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if content_type_of(request) != "application/json":
         raise Refusal(415, "send the definition as Content-Type: application/json")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(413, f"at most {MAX_BODY_BYTES:,} bytes are taken")
+    body = await read_body(request, MAX_BODY_BYTES)
     try:
-        return msgspec.json.decode(bytes(body))
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, f"the body is no JSON: {error}") from None

@@ -135,5 +135,5 @@ def _matches(literals: tuple[Any, ...]) -> Test:
         try:
             patterns.append(re2.compile(str(literal), options))
         except re2.error as error:
-            raise BadPattern(f"{literal!r} is no regular expression of RE2: {error}") from None
+            raise BadPattern(f"{literal!r} is no regular expression of RE2: {error.args[0].decode()}") from None
     return lambda value: isinstance(value, str) and any(pattern.search(value) for pattern in patterns)

@@ -66,12 +66,9 @@ def read_folder(folder: Path) -> list[Document]:
     """
     if not folder.is_dir():
         raise DefinitionError([Finding(message=f"there is no folder {folder}")])
-    paths = sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml"))
     documents: list[Document] = []
     findings: list[Finding] = []
-    for path in paths:
-        if path.name.endswith(CASES_SUFFIX):
-            continue
+    for path in definition_files(folder):
         try:
             documents.extend(read_documents(_read_text(path), str(path)))
         except DefinitionError as error:
@@ -81,6 +78,12 @@ def read_folder(folder: Path) -> list[Document]:
     if not documents:
         raise DefinitionError([Finding(message=f"there are no definitions (*.yaml) in {folder}")])
     return documents
+
+
+def definition_files(folder: Path) -> list[Path]:
+    """The files that `read_folder` reads."""
+    paths = sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml"))
+    return [path for path in paths if not path.name.endswith(CASES_SUFFIX)]
 
 
 def _read_text(path: Path) -> str:

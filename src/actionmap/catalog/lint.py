@@ -12,7 +12,7 @@ from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.models import ActionMap, Definition, Integration, Segment, Webhook
 from actionmap.catalog.parse import Definitions
 from actionmap.catalog.paths import GEOLOCATION
-from actionmap.catalog.rulebook import compile_rulebook, why_not_live
+from actionmap.catalog.rulebook import asked_segments, compile_rulebook, why_not_live
 from actionmap.catalog.triggers import TriggerCompiler
 from actionmap.errors import DefinitionError, Finding
 from actionmap.event import to_millis, to_rfc3339
@@ -70,8 +70,7 @@ def _fires_at_every_event(definitions: Definitions) -> Iterator[Finding]:
 def _asks_inactive_segment(definitions: Definitions) -> Iterator[Finding]:
     """A trigger that asks a segment without members."""
     for action_map in _maps(definitions):
-        compiled = TriggerCompiler(_segment_names(definitions)).compile(action_map.trigger, "trigger")
-        for name in sorted(compiled.segments):
+        for name in asked_segments(definitions, action_map):
             segment = definitions[f"Segment/{name}"]
             if isinstance(segment, Segment) and not segment.active:
                 yield _finding(action_map, "trigger", f"asks the segment {name}, which is inactive: it has no members")

@@ -70,7 +70,6 @@ class CompiledMap:
     excludes: tuple[Test, ...]
     #: Firings per session at most; None for every match.
     max_per_session: int | None
-    priority: str
     webhook: CompiledWebhook
 
 
@@ -254,7 +253,6 @@ class _Compilation:
             includes=includes,
             excludes=excludes,
             max_per_session=None if frequency == "every" else frequency.max,
-            priority=action_map.priority,
             webhook=compiled,
         )
 
@@ -279,6 +277,20 @@ def why_not_live(definitions: Mapping[str, Definition], webhook: Webhook) -> str
     if not isinstance(integration, Integration) or not integration.active:
         return f"the integration {action.integration} is inactive"
     return ""
+
+
+def asked_segments(definitions: Mapping[str, Definition], action_map: ActionMap) -> list[str]:
+    """Names of the segments that the trigger of ``action_map`` asks, and of those that they ask, sorted."""
+    compiler = TriggerCompiler([some.name for some in definitions.values() if isinstance(some, Segment)])
+    asked: set[str] = set()
+    waiting = set(compiler.compile(action_map.trigger, "trigger").segments)
+    while waiting:
+        name = waiting.pop()
+        asked.add(name)
+        segment = definitions[f"Segment/{name}"]
+        if isinstance(segment, Segment):
+            waiting |= compiler.compile(segment.when, "when").segments - asked
+    return sorted(asked)
 
 
 def content_hash(definitions: Mapping[str, Definition]) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from unicodedata import normalize
 
-from actionmap.event import to_millis
+from actionmap.event import memoised, to_millis
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _RFC3339 = re.compile(
@@ -35,7 +34,7 @@ def number_value(value: Any) -> Number | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-@lru_cache(maxsize=4096)
+@memoised
 def time_value(text: str) -> int | None:
     """Milliseconds since 1970 of an RFC 3339 time, or None. Memoised: literals are compared again and again."""
     if not _RFC3339.fullmatch(text):

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from actionmap.admin.definitions import PLURALS
-from actionmap.catalog.documents import Document, read_folder
+from actionmap.catalog.documents import Document, definition_files, read_documents, read_folder
 from actionmap.catalog.lint import lint as lint_definitions
 from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import located, parse_definition, parse_documents
 from actionmap.catalog.plan import to_yaml_documents
 from actionmap.cli.client import Client
-from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, note, out, print_findings
-from actionmap.errors import DefinitionError
+from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, note, out, print_findings, shown
+from actionmap.errors import DefinitionError, SettingsError
 from actionmap.settings import load_settings
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete what the folder does not hold.")]
 _MARKS = {"create": "[green]+[/]", "change": "[yellow]~[/]", "delete": "[red]-[/]", "unchanged": " "}
+
+#: By it an export knows the files of a former one.
+_FIRST_LINE = "# Written by actionmap export, which writes over it.\n"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,10 +50,10 @@ def _show(changes: list[dict[str, Any]], *, with_diff: bool) -> dict[str, int]:
         counts[change["action"]] = counts.get(change["action"], 0) + 1
         if change["action"] == "unchanged":
             continue
-        out.print(f"{_MARKS[change['action']]} {change['action']} {change['kind']} {escape(change['name'])}")
+        out.print(f"{_MARKS[change['action']]} {change['action']} {change['kind']} {shown(change['name'])}")
         for line in change["diff"][2:] if with_diff else ():
             colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
-            out.print(f"    [{colour}]{escape(line)}[/]")
+            out.print(f"    [{colour}]{shown(line)}[/]")
     return counts
 
 
@@ -81,17 +83,49 @@ def export(folder: Folder) -> None:
     for data in answer["definitions"]:
         definition = parse_definition(Document(data=data))
         by_kind.setdefault(definition.kind_name, []).append(definition)
-    folder.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(path.name for path in folder.glob("*.y*ml") if path.stem not in PLURALS.values())
+    strangers = [path for path in definition_files(folder) if not _is_ours(path, folder)]
+    _refuse_twice(answer["definitions"], strangers, folder)
     if strangers:
-        note(f"{folder} also holds {', '.join(strangers)}, which stay as they are")
+        note(f"{folder} also holds {_names(strangers, folder)}, which stay as they are")
+    folder.mkdir(parents=True, exist_ok=True)
     for kind, plural in PLURALS.items():
         path = folder / f"{plural}.yaml"
         if kind in by_kind:
-            path.write_text(to_yaml_documents(by_kind[kind]))
-        else:
+            path.write_text(_FIRST_LINE + to_yaml_documents(by_kind[kind]), encoding="utf-8")
+        elif path not in strangers:
             path.unlink(missing_ok=True)
-    out.print(f"{len(answer['definitions'])} definitions of revision {answer['revision']} written to {folder}")
+    count, revision = len(answer["definitions"]), answer["revision"]
+    out.print(f"{count} definitions of revision {revision} written to {shown(folder)}")
+
+
+def _is_ours(path: Path, folder: Path) -> bool:
+    """Whether an export wrote the file, so that the next one may write over it."""
+    if path.parent != folder or path.name not in {f"{plural}.yaml" for plural in PLURALS.values()}:
+        return False
+    with path.open("rb") as file:
+        return file.readline() == _FIRST_LINE.encode()
+
+
+def _refuse_twice(written: list[dict[str, Any]], strangers: list[Path], folder: Path) -> None:
+    """Refuse to write what a file that stays holds too, and to write over a file that an export did not write."""
+    keys = {(data["kind"], data["name"]) for data in written}
+    targets = {folder / f"{PLURALS[kind]}.yaml" for kind, _ in keys}
+    clashes = [path for path in strangers if path in targets or keys & _keys_in(path)]
+    if clashes:
+        raise SettingsError(
+            f"{_names(clashes, folder)} in {folder} would stay beside the export and define the same once more, or be "
+            "overwritten; export into another folder, or move them away"
+        )
+
+
+def _keys_in(path: Path) -> set[tuple[str, str]]:
+    documents = read_documents(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    found = [document.data for document in documents if isinstance(document.data, dict)]
+    return {(str(data.get("kind")), str(data.get("name"))) for data in found}
+
+
+def _names(paths: list[Path], folder: Path) -> str:
+    return ", ".join(str(path.relative_to(folder)) for path in paths)
 
 
 def lint(

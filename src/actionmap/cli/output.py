@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
+from actionmap.demo.screen import shown
 from actionmap.errors import Finding
 
+__all__ = ["COULD_NOT_ASK", "NO", "YES", "err", "fail", "note", "out", "print_findings", "print_json",
+           "print_json_lines", "shown"]  # fmt: skip
+
 YES, NO, COULD_NOT_ASK = 0, 1, 2
+#: Control characters that JSON lets stand in a text.
+_LEFT_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 #: For results, and for what goes along with them. Rich turns colours off where there is no terminal.
 out = Console(highlight=False, soft_wrap=True)
@@ -20,24 +26,29 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def fail(message: str) -> None:
     """Print an error."""
-    for line in message.splitlines() or [""]:
-        err.print(f"[red]error:[/] {escape(line)}" if not line.startswith("error:") else escape(line))
+    for line in message.split("\n"):
+        err.print(f"[red]error:[/] {shown(line)}" if not line.startswith("error:") else shown(line))
 
 
 def note(message: str) -> None:
     """Print what is good to know and no result."""
-    err.print(escape(message))
+    err.print(shown(message))
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value, and nothing else, on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201 - exactly this, without rich's wrapping
+    print(_as_json(value, indent=2))  # noqa: T201 - exactly this, without rich's wrapping
 
 
 def print_json_lines(values: Iterable[Any]) -> None:
     """Print one JSON value a line, and nothing else, on standard output."""
     for value in values:
-        print(json.dumps(value, ensure_ascii=False))  # noqa: T201 - exactly this, without rich's wrapping
+        print(_as_json(value))  # noqa: T201 - exactly this, without rich's wrapping
+
+
+def _as_json(value: Any, indent: int | None = None) -> str:
+    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
@@ -46,4 +57,4 @@ def print_findings(findings: Iterable[Finding]) -> None:
         colour = "red" if finding.severity == "error" else "yellow"
         text = str(finding)
         place, word, rest = text.partition(f"{finding.severity}:")
-        out.print(f"{escape(place)}[{colour}]{word}[/]{escape(rest)}")
+        out.print(f"{shown(place)}[{colour}]{word}[/]{shown(rest)}")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
-from rich.markup import escape
 
 from actionmap.app import describe_api
 from actionmap.catalog.models import Integration
 from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.cli.client import Client
-from actionmap.cli.output import NO, YES, fail, out, print_json, print_json_lines
+from actionmap.cli.output import NO, YES, fail, out, print_json, print_json_lines, shown
+from actionmap.collect.lines import MAX_LINE_BYTES, UnreadableInput, read_lines
 from actionmap.decide import Policy
 from actionmap.demo.stack import read_rules
 from actionmap.errors import SettingsError
@@ -89,11 +87,11 @@ def _asked_of_server(action_map: str | None) -> list[dict[str, Any]]:
 def _show_golive(results: list[dict[str, Any]]) -> None:
     for result in results:
         verdict = "[green]ready[/]" if result["ready"] else "[red]not ready[/]"
-        out.print(f"[bold]{escape(result['actionMap'])}[/]: {verdict}")
+        out.print(f"[bold]{shown(result['actionMap'])}[/]: {verdict}")
         for check in result["checks"]:
-            out.print(f"  {_MARKS[check['status']]} {check['name']}: {escape(check['message'])}")
+            out.print(f"  {_MARKS[check['status']]} {shown(check['name'])}: {shown(check['message'])}")
             if check["fix"] and check["status"] != "pass":
-                out.print(f"      fix: {escape(check['fix'])}")
+                out.print(f"      fix: {shown(check['fix'])}")
 
 
 def simulate(
@@ -122,28 +120,30 @@ def simulate(
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        with path.open("rb") as plain:
-            packed = plain.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else path.open("rb") as source:
-            yield from enumerate(source, 1)
-    except (OSError, EOFError, zlib.error) as error:
+        with path.open("rb") as source:
+            for line in read_lines(source):
+                if line.text is None:
+                    fail(f"{path}:{line.number}: too-large: the line is longer than {MAX_LINE_BYTES:,} bytes")
+                else:
+                    yield line.number, line.text
+    except (OSError, UnreadableInput) as error:
         raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integration]) -> None:
     for delivery in simulation.deliveries:
-        shown = firing(delivery, integrations.get(delivery.integration))
-        request = shown["request"]
+        fired = firing(delivery, integrations.get(delivery.integration))
+        request = fired["request"]
         out.print(
-            f"{shown['at']} [bold]{escape(delivery.action_map)}[/] for {escape(delivery.visitor_id)}: "
-            f"{request['method']} {escape(request['url'])} {escape(request['body'] or '')}"
+            f"{fired['at']} [bold]{shown(delivery.action_map)}[/] for {shown(delivery.visitor_id)}: "
+            f"{request['method']} {shown(request['url'])} {shown(request['body'] or '')}"
         )
     out.print()
     for name, counts in sorted(simulation.verdicts.items()):
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(counts.items()))
-        out.print(f"[bold]{escape(name)}[/]: {reasons}")
+        out.print(f"[bold]{shown(name)}[/]: {reasons}")
     for mapping, number in sorted(simulation.missing_lookups.items()):
-        out.print(f"[yellow]no value[/] {escape(mapping)}: {number:,} times")
+        out.print(f"[yellow]no value[/] {shown(mapping)}: {number:,} times")
     outcomes = ", ".join(f"{number:,} {name}" for name, number in sorted(simulation.outcomes.items()))
     out.print(f"{simulation.events:,} events ({outcomes or 'none'}), {len(simulation.deliveries):,} firings")
 
@@ -151,14 +151,14 @@ def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integrat
 def status() -> None:
     """Show health, fences and outbox of the connected server; exit code 1 when something is wrong."""
     found = Client().get("/api/v1/status")
-    out.print(f"[bold]{found['status']}[/]: revision {found['revision']}, {found['activeMaps']} active action maps")
-    out.print(f"store: {escape(found['durability'])}")
+    out.print(f"[bold]{shown(found['status'])}[/]: revision {found['revision']}, {found['activeMaps']} active action maps")
+    out.print(f"store: {shown(found['durability'])}")
     for problem in found["problems"]:
-        out.print(f"[red]problem:[/] {escape(problem)}")
+        out.print(f"[red]problem:[/] {shown(problem)}")
     for row in found["partitions"]:
         out.print(
             f"partition {row['partition']}: evaluated up to offset {row['offset']}, stream time {row['streamTime']}, "
-            f"{row['outbox']} deliveries owed, owner {escape(row['owner'])}"
+            f"{row['outbox']} deliveries owed, owner {shown(row['owner'])}"
         )
     raise typer.Exit(NO if found["problems"] else YES)
 
@@ -172,8 +172,8 @@ def list_deliveries(limit: Limit = 100, format: TextOrLines = "text") -> None:  
     for row in rows:
         error = f": {row['error']}" if row["error"] else ""
         out.print(
-            f"{row['id']} [bold]{row['state']}[/] {escape(row['actionMap'])} for {escape(row['visitorId'])} "
-            f"{row['attempts']} attempts{escape(error)}"
+            f"{shown(row['id'])} [bold]{shown(row['state'])}[/] {shown(row['actionMap'])} for {shown(row['visitorId'])} "
+            f"{row['attempts']} attempts{shown(error)}"
         )
     out.print(f"{len(rows)} deliveries")
 
@@ -185,7 +185,7 @@ def list_dead_letters(limit: Limit = 100, format: TextOrLines = "text") -> None:
         print_json_lines(rows)
         return
     for row in rows:
-        out.print(f"{row['at']} {escape(row['id'])} [bold]{row['reason']}[/]: {escape(row['detail'])}")
+        out.print(f"{row['at']} {shown(row['id'])} [bold]{shown(row['reason'])}[/]: {shown(row['detail'])}")
     out.print(f"{len(rows)} dead letters")
 
 

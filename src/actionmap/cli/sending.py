@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def send(
     file: Annotated[str, typer.Argument(help="File of events, plain or gzip; - is standard input.")],
     format: Annotated[  # noqa: A002 - the option is called so
-        str, typer.Option("--format", help="jsonl: one event a line; combined: a web server's access log.")
+        Format, typer.Option("--format", help="jsonl: one event a line; combined: a web server's access log.")
     ] = "jsonl",
     site: Annotated[
         str, typer.Option(help="Scheme and host of the pages in an access log.")
@@ -40,15 +40,13 @@ def send(
     settings: SettingsFile = None,
 ) -> None:
     """Stream events into Kafka; bad lines are told by number and left out, the good ones are sent."""
-    if format not in ("jsonl", "combined"):
-        raise SettingsError(f"--format is jsonl or combined, not {format!r}")
     loaded = load_settings(settings)
     configure_logging("error", "text")
     with ExitStack() as opened:
         source = sys.stdin.buffer if file == "-" else opened.enter_context(_open(Path(file)))
         size = None if file == "-" else Path(file).stat().st_size
         now = datetime.now(UTC) if shift_to_now else None
-        report = asyncio.run(_send(loaded, source, size, "jsonl" if format == "jsonl" else "combined", site, now))
+        report = asyncio.run(_send(loaded, source, size, format, site, now))
     _tell(report)
     raise typer.Exit(YES if report.is_clean else NO)
 

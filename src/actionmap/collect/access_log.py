@@ -22,7 +22,8 @@ from actionmap.event import PAGE_VIEWED, to_millis, to_rfc3339
 Skip = Literal["bot", "asset", "other"]
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-_LINE = re.compile(rf"(\S+) \S+ .*? \[([^\]]+)\] {_QUOTED} (\d{{3}}) (\d+|-) {_QUOTED} {_QUOTED}(?:\s.*)?")
+# Bounded where a line could hold many beginnings of what follows: each of them is a try over the rest of the line.
+_LINE = re.compile(rf"(\S+) \S+ .{{0,256}}? \[([^\]]{{1,64}})\] {_QUOTED} (\d{{3}}) (\d+|-) {_QUOTED} {_QUOTED}(?:\s.*)?")
 _TIME = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})", re.ASCII)
 _REQUEST = re.compile(r"([A-Z]+) (\S.*?)(?: HTTP/[\d.]+)?")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
@@ -76,7 +77,7 @@ class AccessLog:
         """
         match = _LINE.fullmatch(line)
         if match is None:
-            raise Rejected("malformed-line", f"not in combined log format: {line[:120]!r}")
+            raise Rejected("malformed-line", f"not in combined log format: {_ends(line)}")
         address, time, request, status, size, referrer, user_agent = match.groups()
         moment = _moment(time)
         user_agent = _unescape(user_agent)
@@ -133,6 +134,11 @@ def _moment(text: str) -> datetime:
         return datetime(*parts, tzinfo=timezone(offset)).astimezone(UTC)
     except (ValueError, KeyError, OverflowError) as error:
         raise Rejected("malformed-line", f"time {text!r}: {error}") from None
+
+
+def _ends(line: str) -> str:
+    """``line``, or its beginning and its end: what is cut off of a line is as often missing at one as at the other."""
+    return repr(line) if len(line) <= 160 else f"{line[:100]!r} … {line[-60:]!r}"
 
 
 def _unescape(text: str) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -12,14 +9,14 @@ from typing import Protocol
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import Struct
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from actionmap.collect.check import MAX_BODY_BYTES, Acceptable, BadBody, TooManyEvents, check_event, split_body
 from actionmap.collect.openapi import REQUEST_BODY, RESPONSES
-from actionmap.collect.problem import problem
+from actionmap.collect.problem import Refusal, problem
 from actionmap.collect.producer import NotStored, Outgoing, Overloaded, Stored
 from actionmap.collect.quota import Quota
+from actionmap.collect.requests import beacon_key_of, content_type_of, read_body
 from actionmap.errors import Rejected, Unreachable
 from actionmap.telemetry import Metrics
 
@@ -29,8 +26,6 @@ Authenticate = Callable[[str | None], frozenset[str] | None]
 #: The right that a key needs here.
 INGEST = "ingest"
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
-#: Seconds in which a body must have come, so that slow senders cannot hold connections for ever.
-BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1.0
 
 
@@ -103,15 +98,15 @@ def collector_router(producer: EventSink, authenticate: Authenticate, quota: Quo
     )
     async def post_events(request: Request) -> Response:
         """Answer 202 when Kafka has acknowledged every event that was not rejected; see ``results`` for each one."""
-        key = key_of(request)
+        key = beacon_key_of(request)
         try:
             _authorize(authenticate(key))
             producer.check_room()
             events = split_body(await _read_body(request))
             _charge(quota, key, len(events))
             return _respond(await collect(events, producer, metrics))
-        except Refused as refusal:
-            return refusal.response
+        except Refusal as refusal:
+            return refusal.response()
         except BadBody as error:
             return problem(400, str(error))
         except TooManyEvents as error:
@@ -147,70 +142,26 @@ async def collect(events: Sequence[bytes], producer: EventSink, metrics: Metrics
     return Answer(results=results, **counts)
 
 
-def key_of(request: Request) -> str | None:
-    """The API key of ``request``: bearer token, ``X-API-Key``, user name of Basic, or ``?key=`` (for beacons)."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    credentials = credentials.strip()
-    if scheme.lower() == "bearer" and credentials:
-        return credentials
-    if key := request.headers.get("x-api-key"):
-        return key
-    if scheme.lower() == "basic":
-        try:
-            name, _, _ = base64.b64decode(credentials, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return name or None
-    return request.query_params.get("key") or None
-
-
-class Refused(Exception):
-    """A request ends here, with ``response``."""
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        super().__init__(response.status_code)
-
-
 def _authorize(rights: frozenset[str] | None) -> None:
     if rights is None:
-        detail = "no API key, or one that nobody knows; send it as Authorization: Bearer KEY, X-API-Key or ?key="
-        raise Refused(problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="actionmap"'}))
+        raise Refusal(
+            401, "no API key, or one that nobody knows; send it as Authorization: Bearer KEY, X-API-Key or ?key="
+        )
     if INGEST not in rights:
-        raise Refused(problem(403, f"the API key lacks the right {INGEST!r}"))
+        raise Refusal(403, f"the API key lacks the right {INGEST!r}")
 
 
 def _charge(quota: Quota, key: str | None, count: int) -> None:
     wait_s = quota.take(key or "", count)
     if wait_s:
-        raise Refused(
-            problem(429, "the API key has used up its events; wait as Retry-After says", retry_after_s=wait_s)
-        )
+        raise Refusal(429, "the API key has used up its events; wait as Retry-After says", retry_after_s=wait_s)
 
 
 async def _read_body(request: Request) -> bytes:
-    """The body, of which never more than the limit is kept."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = content_type_of(request)
     if content_type not in CONTENT_TYPES:
-        raise Refused(problem(415, f"{content_type} is not taken; send application/json or text/plain"))
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(problem(415, "a compressed body is not taken; send it as it is"))
-    too_large = problem(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise Refused(too_large)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise Refused(too_large)
-    except TimeoutError:
-        raise Refused(problem(408, f"the body did not come within {BODY_TIMEOUT_S:g} s")) from None
-    except ClientDisconnect:
-        raise Refused(problem(400, "the connection ended before the body did")) from None
-    return bytes(body)
+        raise Refusal(415, f"{content_type} is not taken; send application/json or text/plain")
+    return await read_body(request, MAX_BODY_BYTES)
 
 
 def _settled(index: int, event: Acceptable, outcome: Stored | NotStored) -> AcceptedEvent | FailedEvent:

@@ -93,10 +93,24 @@ async def chunks(source: BinaryIO, size: int = CHUNK_BYTES) -> AsyncIterator[byt
     Raises:
         UnreadableInput: reading fails, or the gzip data are broken or cut off.
     """
+    pieces = _read(source, size)
+    while chunk := await asyncio.to_thread(next, pieces, b""):
+        yield chunk
+
+
+def read_lines(source: BinaryIO) -> Iterator[Line]:
+    """The lines of ``source``, unpacked; raises as `chunks` does."""
+    splitter = LineSplitter()
+    for chunk in _read(source, CHUNK_BYTES):
+        yield from splitter.feed(chunk)
+    yield from splitter.finish()
+
+
+def _read(source: BinaryIO, size: int) -> Iterator[bytes]:
     read = 0
     try:
-        unpacked = await asyncio.to_thread(plain, source)
-        while chunk := await asyncio.to_thread(unpacked.read1, size):  # type: ignore[attr-defined]
+        unpacked = plain(source)
+        while chunk := unpacked.read1(size):  # type: ignore[attr-defined]
             read += len(chunk)
             yield chunk
     except (OSError, EOFError, zlib.error) as error:

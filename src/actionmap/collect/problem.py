@@ -10,7 +10,23 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from actionmap.errors import ActionmapError
+
 CONTENT_TYPE = "application/problem+json"
+
+
+class Refusal(ActionmapError):
+    """A request that is answered with an HTTP status and a reason."""
+
+    def __init__(self, status: int, detail: str, *, retry_after_s: float | None = None) -> None:
+        self._status = status
+        self._retry_after_s = retry_after_s
+        super().__init__(detail)
+
+    def response(self) -> Response:
+        """The answer."""
+        headers = {"WWW-Authenticate": 'Bearer realm="actionmap"'} if self._status == 401 else None
+        return problem(self._status, str(self), retry_after_s=self._retry_after_s, headers=headers)
 
 
 def problem(

@@ -170,16 +170,6 @@ class EventProducer:
             closing.result()
 
     @property
-    def owed_bytes(self) -> int:
-        """Bytes that wait for Kafka's acknowledgement, about."""
-        return self._owed_bytes
-
-    @property
-    def ack_timeout_s(self) -> float:
-        """Seconds that an acknowledgement may take."""
-        return self._ack_timeout_s
-
-    @property
     def is_silent(self) -> bool:
         """Whether Kafka owes acknowledgements and has given none for longer than the timeout."""
         return self._owed > 0 and self._clock() - self._silent_since > self._ack_timeout_s
@@ -204,18 +194,6 @@ class EventProducer:
                 f"{self._owed_bytes:,} bytes wait for Kafka, the limit is {self._high_water_bytes:,.0f}; "
                 "nothing was taken, try again"
             )
-
-    async def send(self, visitor_id: str, value: bytes) -> Stored:
-        """Send one event and wait for its acknowledgement.
-
-        Raises:
-            Overloaded: the buffer is full to 80 %; the event was not taken.
-            Unreachable: Kafka did not acknowledge it in time.
-        """
-        (result,) = await self.send_many([Outgoing(visitor_id, value)])
-        if isinstance(result, NotStored):
-            raise Unreachable(f"{self._bootstrap}: {result.error}")
-        return result
 
     async def send_many(self, events: Sequence[Outgoing]) -> list[Stored | NotStored]:
         """Send events in their order and wait until all of them are acknowledged, or the timeout has passed.

@@ -20,6 +20,8 @@ from actionmap.wire import WireEvent, parse_event
 
 #: How a file is written: one JSON object a line, or a web server's access log.
 Format = Literal["jsonl", "combined"]
+#: Longest line of an access log; servers let no address and no header be longer than a part of that.
+MAX_LOG_LINE_BYTES = 64 * 1024
 #: Errors kept with their line; the others are counted.
 ERRORS_KEPT = 100
 
@@ -93,6 +95,8 @@ class CombinedLog:
 
     def read(self, line: bytes, number: int) -> tuple[WireEvent, bytes] | str:
         """The page view on ``line``; bytes that are not UTF-8 become U+FFFD, for a log is whatever clients sent."""
+        if len(line) > MAX_LOG_LINE_BYTES:
+            raise Rejected("too-large", f"the line is longer than {MAX_LOG_LINE_BYTES:,} bytes")
         event = self._log.read(line.decode(errors="replace"), number)
         if isinstance(event, str):
             return event

@@ -5,12 +5,11 @@ All functions are memoised: the same user agents, landing pages and referrers co
 
 from __future__ import annotations
 
-from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import ua_parser
 
-from actionmap.event import split_url
+from actionmap.event import memoised, split_url
 from actionmap.visitor import Browser, Device, MktCampaign, Referrer
 
 _UTM = {
@@ -36,7 +35,7 @@ _DESKTOP_SYSTEMS = ("windows", "mac os x", "linux", "chrome os", "ubuntu", "fedo
 _MOBILE_SYSTEMS = ("ios", "android", "windows phone", "blackberry os", "kaios", "harmonyos", "symbian os")
 
 
-@lru_cache(maxsize=4096)
+@memoised
 def browser_and_device(user_agent: str) -> tuple[Browser, Device]:
     """Browser (without its language) and device of a User-Agent header; what it does not tell is None."""
     found = ua_parser.parse(user_agent[:1000])
@@ -65,7 +64,7 @@ def _category(user_agent: str, os_family: str | None, family: str | None) -> str
     return "desktop" if system.startswith(_DESKTOP_SYSTEMS) else "other"
 
 
-@lru_cache(maxsize=8192)
+@memoised
 def campaign_of(url: str) -> MktCampaign | None:
     """The campaign that the UTM parameters and click ids of ``url`` name; None when they name none."""
     query = split_url(url).query_string
@@ -80,7 +79,7 @@ def campaign_of(url: str) -> MktCampaign | None:
     return MktCampaign(**fields) if fields else None
 
 
-@lru_cache(maxsize=8192)
+@memoised
 def referrer_of(url: str, page_domain: str | None, campaign: MktCampaign | None) -> Referrer | None:
     """Where ``url`` says the visitor came from; None for an empty one.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from actionmap.catalog.paths import Scope
@@ -14,9 +15,14 @@ from actionmap.decide.enrich import browser_and_device, campaign_of, referrer_of
 from actionmap.event import PAGE_VIEWED, Event
 from actionmap.visitor import Browser, Session, Visitor
 
-#: Names kept of traits and of session attributes, and search terms of a session: the newest come in, the oldest go.
+#: What is kept of traits and of session attributes, each: the newest come in, the oldest go.
 MAX_NAMES = 500
-MAX_SEARCH_TERMS = 100
+MAX_BYTES = 32 * 1024
+#: Search terms kept of a session, and characters of each.
+MAX_SEARCH_TERMS = 50
+MAX_TERM_CHARACTERS = 200
+#: Values up to this size need no look at the whole: so many of them as there may be names are bounded anyway.
+_SMALL_BYTES = 256
 
 
 def observe_late(visitor: Visitor | None, event: Event) -> Visitor:
@@ -62,12 +68,22 @@ def _identify(after: Visitor, event: Event) -> None:
         after.customer_id = event.customer_id
 
 
-def _newest(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _newest(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """``old`` with ``new`` over it; where that grows too large, the names that came first are left out."""
     merged = {**old, **new}
-    if len(merged) > MAX_NAMES:
-        kept = list({name: None for name in (*old, *new) if name not in new} | dict.fromkeys(new))[-MAX_NAMES:]
-        merged = {name: merged[name] for name in kept}
+    if len(merged) > MAX_NAMES or any(len(name) + _size(value) > _SMALL_BYTES for name, value in new.items()):
+        newest_first = [*reversed(new), *(name for name in reversed(old) if name not in new)][:MAX_NAMES]
+        sizes = accumulate(len(name) + _size(merged[name]) for name in newest_first)
+        kept = [name for name, size in zip(newest_first, sizes, strict=True) if size <= MAX_BYTES]
+        merged = {name: merged[name] for name in reversed(kept)}
     return merged
+
+
+def _size(value: Any) -> int:
+    """About the bytes that ``value`` takes."""
+    if isinstance(value, str):
+        return len(value)
+    return len(msgspec.json.encode(value)) if isinstance(value, list | dict) else 8
 
 
 def _session(after: Visitor, event: Event, timeout_ms: int) -> Session:
@@ -89,8 +105,9 @@ def _enrich(session: Session, event: Event) -> None:
         session.authenticated = True
     if event.attributes:
         session.attributes = _newest(session.attributes, event.attributes)
-    if event.search_query and event.search_query not in session.search_terms:
-        session.search_terms = [*session.search_terms, event.search_query][-MAX_SEARCH_TERMS:]
+    term = (event.search_query or "")[:MAX_TERM_CHARACTERS]
+    if term and term not in session.search_terms:
+        session.search_terms = [*session.search_terms, term][-MAX_SEARCH_TERMS:]
     if event.user_agent and session.device is None:
         browser, session.device = browser_and_device(event.user_agent)
         known = session.browser.lang if session.browser else None

@@ -10,6 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from actionmap.app import Watchers, build_api
 from actionmap.delivery import Attempt, Delivery
+from actionmap.demo.screen import printable
 from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
 from actionmap.embedded import free_port
 from actionmap.process import address_of, listen, run_until_signal, serve_http
@@ -34,7 +35,8 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
 
     def on_attempt(delivery: Delivery, attempt: Attempt) -> None:
         answer = attempt.status or attempt.error
-        tell(f"{delivery.action_map} → {delivery.webhook} for {delivery.visitor_id}: {attempt.outcome} ({answer})")
+        line = f"{delivery.action_map} → {delivery.webhook} for {delivery.visitor_id}: {attempt.outcome} ({answer})"
+        tell(printable(line))
 
     # Taken before anything starts, so that a taken port is told at once.
     with listen("127.0.0.1", port) as listener, listen("127.0.0.1", kafka_port) as reserved:
@@ -58,6 +60,7 @@ async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callabl
     """Tell where everything is, once the engine evaluates."""
     if not is_new:
         tell("continuing with the definitions and visitors of the last start; events not yet evaluated then are gone")
+        tell("files are not read again: change definitions with actionmap apply DIR, or start with --rules DIR")
     await stack.engine.consumer.assigned.wait()
     settings = stack.parts.settings
     tell(f"collector   {url}/v1/events")

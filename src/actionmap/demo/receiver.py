@@ -42,11 +42,15 @@ class Receiver:
     Args:
         signed: Path prefix → scheme and secret: such requests are answered 401 unless they are signed so.
         port: The port to listen on; 0 takes a free one.
+        keep: How many requests are kept, the newest ones; None keeps all.
     """
 
-    def __init__(self, signed: Mapping[str, tuple[Scheme, str]] | None = None, *, port: int = 0) -> None:
+    def __init__(
+        self, signed: Mapping[str, tuple[Scheme, str]] | None = None, *, port: int = 0, keep: int | None = None
+    ) -> None:
         self._signed = dict(signed or {})
         self._port = port
+        self._keep = keep
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
         #: What came in, in order of arrival.
@@ -56,7 +60,7 @@ class Receiver:
 
     async def __aenter__(self) -> Receiver:
         app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", self._receive)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._receive)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -95,6 +99,8 @@ class Receiver:
         )
         async with self._changed:
             self.requests.append(received)
+            if self._keep is not None:
+                del self.requests[: max(0, len(self.requests) - self._keep)]
             self._changed.notify_all()
         return web.json_response({"ok": status == 200}, status=status)
 

@@ -7,7 +7,7 @@ host is sent to where it says, through the same egress guard as in production.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from actionmap.catalog.models import Integration
@@ -29,15 +29,8 @@ def add_sample_secrets(values: dict[str, str], integrations: Iterable[Integratio
     """Add to ``values`` a random one for each environment variable that sample ``integrations`` refer to and miss."""
     for integration in integrations:
         if is_sample(integration):
-            for name in _references(integration):
+            for name in integration.secret_names():
                 values[name] = values.get(name) or f"whsec_{secrets.token_hex(16)}"
-
-
-def _references(integration: Integration) -> Iterator[str]:
-    written = integration.as_written()
-    for value in (*written.get("auth", {}).values(), *written.get("signing", {}).values()):
-        if isinstance(value, str) and (match := SECRET_REFERENCE.match(value)):
-            yield match[1]
 
 
 def signed_paths(integrations: Iterable[Integration], values: dict[str, str]) -> dict[str, tuple[Scheme, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,19 @@ from actionmap.event import to_rfc3339
 if TYPE_CHECKING:
     from actionmap.demo.run import Outcome
 
+#: What a terminal acts on instead of showing it, or breaks the line at.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    r"""``text`` with its control characters as escapes (``\x1b``): visitors and receivers write what we print."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def shown(text: object) -> str:
+    """``text`` as Rich prints it unchanged: `printable`, and no markup."""
+    return escape(printable(str(text)))
+
 
 class Screen:
     """The terminal of a demo."""
@@ -32,7 +46,7 @@ class Screen:
 
     def step(self, text: str) -> None:
         """One thing that is being done."""
-        self._console.print(f"[dim]•[/] {escape(text)}")
+        self._console.print(f"[dim]•[/] {shown(text)}")
 
     @contextmanager
     def streaming(self, events: int) -> Iterator[None]:
@@ -56,9 +70,9 @@ class Screen:
         colour = "green" if attempt.outcome == "delivered" else "red"
         answer = str(attempt.status) if attempt.status else (attempt.error or attempt.outcome)
         self._console.print(
-            f"{to_rfc3339(delivery.at)[11:19]} [{colour}]{escape(answer)}[/] [bold]{escape(delivery.action_map)}[/]"
-            f" → {escape(delivery.webhook)} [dim]{escape(delivery.method)} {escape(delivery.integration)}"
-            f"{escape(delivery.target)} for {escape(delivery.visitor_id)} in {attempt.duration_s * 1000:.0f} ms[/]",
+            f"{to_rfc3339(delivery.at)[11:19]} [{colour}]{shown(answer)}[/] [bold]{shown(delivery.action_map)}[/]"
+            f" → {shown(delivery.webhook)} [dim]{shown(delivery.method)} {shown(delivery.integration)}"
+            f"{shown(delivery.target)} for {shown(delivery.visitor_id)} in {attempt.duration_s * 1000:.0f} ms[/]",
             highlight=False,
             soft_wrap=True,
         )
@@ -82,7 +96,7 @@ class Screen:
             "took": f"{outcome.seconds:.1f} s",
         }
         for name, text in rows.items():
-            self._console.print(f"[bold]{name:<18}[/]{escape(text)}", highlight=False)
+            self._console.print(f"[bold]{name:<18}[/]{shown(text)}", highlight=False)
         if outcome.is_complete:
             self._console.print("[bold green]Every expected webhook arrived, once decided, signed and verified.[/]")
         else:

@@ -94,7 +94,8 @@ async def open_stack(
         Unreachable: a part does not start.
         SettingsError: the environment holds a wrong setting.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    # What visitors told us is in it.
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
     continued = has_visitors(data)
     tell("starting the embedded broker (Tansu, in memory) and store (Valkey, every write on disk) …")
     async with (

@@ -120,3 +120,8 @@ class Integration(Definition):
     signing: Signing = Signing(scheme="none")
     limits: Limits = Limits()
     active: bool = True
+
+    def secret_names(self) -> frozenset[str]:
+        """The environment variables that its authentication and signing refer to."""
+        texts = (*self.auth.model_dump().values(), self.signing.secret)
+        return frozenset(found[1] for text in texts if (found := SECRET_REFERENCE.match(text or "")))

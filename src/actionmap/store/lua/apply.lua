@@ -41,9 +41,10 @@ end
 -- Kafka still has the records, so only the newest are kept here; deliveries given up are never dropped.
 local excess = k > 0 and redis.call('ZCARD', KEYS[5]) - tonumber(ARGV[7]) or 0
 if excess > 0 then
-  local oldest = redis.call('ZRANGE', KEYS[5], 0, excess - 1)
-  redis.call('ZREM', KEYS[5], unpack(oldest))
-  redis.call('HDEL', KEYS[6], unpack(oldest))
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[5], 0, excess - 1)) do
+    redis.call('ZREM', KEYS[5], id)
+    redis.call('HDEL', KEYS[6], id)
+  end
 end
 redis.call('HSET', KEYS[1], 'o', ARGV[3], 'tok', ARGV[2], 'rev', ARGV[4], 'st', ARGV[5], 'at', ARGV[9])
 return {'ok', ''}

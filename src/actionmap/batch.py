@@ -1,0 +1,95 @@
+"""Batch: what consecutive records of one partition have led to, on its way into the store as one commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from actionmap.decision import Decision
+from actionmap.delivery import DeadLetter, Delivery
+from actionmap.event import Event
+from actionmap.store.protocols import Commit
+from actionmap.telemetry import Metrics
+from actionmap.visitor import Visitor, encode_visitor
+
+#: Bytes of deliveries and dead letters after which a batch takes no further record: one commit must stay small.
+MAX_OWED_BYTES = 4 * 1024 * 1024
+#: About what a delivery or a dead letter weighs beside its body or value.
+_ENVELOPE_BYTES = 700
+
+
+@dataclass(slots=True)
+class Batch:
+    """Grows by one record after the other; what it changes is applied in one step or not at all."""
+
+    #: Greatest event time, in milliseconds since 1970; -1 at the start of a partition.
+    stream_time: int
+    #: The visitors of its records, as they are after the last one taken.
+    visitors: dict[str, Visitor] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    decisions: list[tuple[Event, Decision]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    #: Stored form of the changed visitors, made by `as_commit`.
+    stored: list[tuple[str, bytes]] = field(default_factory=list)
+    #: How many records it has taken.
+    records: int = 0
+    owed_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True when it should be committed before it takes another record."""
+        return self.owed_bytes > MAX_OWED_BYTES
+
+    def add(self, event: Event, decision: Decision) -> None:
+        """Take over what ``event`` has led to; the next event of its visitor starts from there."""
+        self.records += 1
+        self.stream_time = max(self.stream_time, event.time)
+        self.decisions.append((event, decision))
+        if decision.outcome == "duplicate":
+            return
+        self.visitors[event.visitor_id] = decision.visitor
+        self.changed.add(event.visitor_id)
+        for delivery in decision.deliveries:
+            self.deliveries.append(delivery)
+            self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
+        for letter in decision.dead_letters:
+            self._bury(letter)
+
+    def add_dead(self, letter: DeadLetter) -> None:
+        """Take over a record that is no event, or that could not be judged."""
+        self.records += 1
+        self._bury(letter)
+
+    def _bury(self, letter: DeadLetter) -> None:
+        self.dead_letters.append(letter)
+        self.owed_bytes += len(letter.value or "") + _ENVELOPE_BYTES
+
+    def as_commit(self, *, expected_token: str, token: str, offset: int, revision: int) -> Commit:
+        """The commit that brings this batch, whose last record has ``offset``, into the store."""
+        self.stored = [(id_, encode_visitor(self.visitors[id_])) for id_ in self.changed]
+        return Commit(
+            expected_token=expected_token,
+            token=token,
+            offset=offset,
+            revision=revision,
+            stream_time=self.stream_time,
+            visitors=self.stored,
+            deliveries=self.deliveries,
+            dead_letters=self.dead_letters,
+        )
+
+    def count(self, metrics: Metrics) -> None:
+        """Count what is in the store now."""
+        for letter in self.dead_letters:
+            metrics.dead_letters.labels(letter.kind, letter.reason).inc()
+        outcomes = Counter(decision.outcome for _, decision in self.decisions)
+        verdicts: Counter[tuple[str, str]] = Counter()
+        for _, decision in self.decisions:
+            verdicts.update((verdict.action_map, verdict.reason) for verdict in decision.verdicts)
+            for mapping in decision.missing_lookups:
+                metrics.missing_lookups.labels(mapping).inc()
+        for outcome, number in outcomes.items():
+            metrics.events.labels(outcome).inc(number)
+        for labels, number in verdicts.items():
+            metrics.verdicts.labels(*labels).inc(number)
