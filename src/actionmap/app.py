@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
+from actionmap.consume.ends import log_ends
 from actionmap.consume.kafka import EMBEDDED_CLUSTER, KafkaConsumer, KafkaOptions, cluster_id
 from actionmap.consume.positions import Log, OnGap
 from actionmap.decide import Policy
@@ -287,6 +289,7 @@ def build_api(
         store=parts.store,
         partitions=partitions,
         health=parts.health,
+        log_ends=partial(log_ends, parts.settings.kafka_bootstrap_servers, parts.settings.events_topic),
         metrics=parts.metrics,
         secret_is_set=secret_is_set,
         egress_hosts=parts.settings.egress_hosts,

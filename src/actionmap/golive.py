@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
-from actionmap.catalog.models.integration import SECRET_REFERENCE
 from actionmap.catalog.parse import nearest
 from actionmap.catalog.rulebook import asked_segments
 from actionmap.errors import NotFound
@@ -191,7 +190,7 @@ def _egress_allowed(chain: _Chain, around: Surroundings) -> Check:
 
 
 def _credentials_present(chain: _Chain, around: Surroundings) -> Check:
-    secrets = sorted(_secrets(chain.integration))
+    secrets = sorted(chain.integration.secret_names())
     if not secrets:
         return Check("credentials-present", "pass", "the integration needs no secret")
     if around.secret_is_set is None:
@@ -201,13 +200,6 @@ def _credentials_present(chain: _Chain, around: Surroundings) -> Check:
         fix = "set it in the environment of the engine and of the server"
         return Check("credentials-present", "fail", f"not set: {', '.join(unset)}", fix)
     return Check("credentials-present", "pass", f"set: {', '.join(secrets)}")
-
-
-def _secrets(integration: Integration) -> set[str]:
-    """Names of the environment variables that ``integration`` refers to."""
-    written = integration.as_written()
-    texts = [*written.get("auth", {}).values(), *written.get("signing", {}).values()]
-    return {match[1] for text in texts if isinstance(text, str) and (match := SECRET_REFERENCE.match(text))}
 
 
 def _store_durable(_: _Chain, around: Surroundings) -> Check:

@@ -58,7 +58,10 @@ async def test_an_event_over_http_becomes_a_signed_and_authenticated_webhook(
         (request,) = await receiver.wait_for(1, PATIENCE_S)
         check_webhook(request, n=7, visitor="ada")
         await process.says("each-order → tell-shop for ada: delivered (200)")
+        await post(url, {**order(8), "visitorId": "eve\x1b[2J"})
+        await process.says(r"each-order → tell-shop for eve\x1b[2J: delivered (200)")
         assert await process.stop(signal.SIGINT) == 0
+    assert "\x1b" not in process.output()
     assert "Traceback" not in process.output()
     assert "shop-token" not in process.output()
 

@@ -1,5 +1,7 @@
 """The API over ASGI, on the in-memory store."""
 
+import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,8 +11,11 @@ import pytest
 
 from actionmap.admin.api import create_api
 from actionmap.admin.auth import ApiKeys
+from actionmap.admin.definitions import PLURALS
 from actionmap.admin.requests import MAX_BODY_BYTES
 from actionmap.admin.status import Health
+from actionmap.catalog.models import KINDS
+from actionmap.collect import requests
 from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
@@ -33,6 +38,7 @@ RULES = rules(auth=BASIC, signing={"scheme": "xHubSignature256", "secret": "${AC
 PROBLEM = "application/problem+json"
 SEGMENT = {"kind": "Segment", "name": "regular", "when": {"key": "visitor.sessionCount", "operator": "greaterThan",
                                                           "value": 3}}  # fmt: skip
+IDLE = {**SEGMENT, "name": "idle", "active": False}
 #: Kind in URLs → a definition that may be created beside ``RULES``.
 NEW: dict[str, dict[str, Any]] = {
     "integrations": {"name": "new", "baseUrl": "https://new.example.com"},
@@ -46,19 +52,24 @@ NEW: dict[str, dict[str, Any]] = {
 class Server:
     """The API, its store, and a client for each key."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, open_access: bool = False) -> None:
         self.store = MemoryStore()
         self.registry = Registry(self.store)
         self.problems: list[str] = []
-        metrics, keys = Metrics(), ApiKeys({key: frozenset(rights) for key, rights in KEYS.items()})
+        rights_by_key = {key: frozenset(rights) for key, rights in KEYS.items()}
+        metrics, keys = Metrics(), ApiKeys(rights_by_key, open_access=open_access)
         producer = EventProducer("127.0.0.1:1", "events")
 
         async def health() -> Health:
             return Health(self.problems, "full", self.registry.revision, len(self.registry.rulebook.maps), {0: 7})
 
+        async def log_ends() -> dict[int, int]:
+            return {0: 99, 1: 12}
+
         self.app = create_api(
             collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
-            keys=keys, registry=self.registry, store=self.store, partitions=2, health=health, metrics=metrics,
+            keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
+            log_ends=log_ends, metrics=metrics,
             secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
         )  # fmt: skip
 
@@ -288,9 +299,10 @@ RIGHTS: list[tuple[str, str, str]] = [
     ("read", "GET", "dead-letters"),
     ("read", "GET", "status"),
     ("read", "PUT", "definitions?dryRun=true"),
+    ("edit", "PUT", "definitions"),
     ("edit", "POST", "segments"),
-    ("edit", "PUT", "segments/regular"),
-    ("edit", "DELETE", "segments/regular"),
+    ("edit", "PUT", "segments/idle"),
+    ("edit", "DELETE", "segments/idle"),
     ("edit", "POST", "segments/regular/deactivate"),
     ("publish", "POST", "segments/regular/activate"),
     ("publish", "POST", "webhooks/tell-shop/publish"),
@@ -304,7 +316,7 @@ async def test_without_a_key_or_without_its_right_nothing_is_answered(
     right: str, method: str, path: str, server: Server
 ) -> None:
     before = await server.store.read()
-    body = {"json": {"definitions": []}} if "definitions" in path else {"json": SEGMENT}
+    body = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
     for key in (None, "key-nobody-knows"):
         answer = await server.ask(method, path, key=key, **body)
         assert answer.status_code == 401
@@ -320,16 +332,134 @@ async def test_without_a_key_or_without_its_right_nothing_is_answered(
 
 @pytest.mark.parametrize(("right", "method", "path"), [row for row in RIGHTS if row[0] != "ingest"])
 async def test_with_its_right_every_request_passes_the_door(right: str, method: str, path: str, server: Server) -> None:
-    body = {"json": {"definitions": []}} if "definitions" in path else {"json": SEGMENT}
+    body = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
+    await server.registry.change(definitions([IDLE]))
     key = next(key for key, rights in KEYS.items() if right in rights)
     answer = await server.ask(method, path, key=key, **(body if method in ("POST", "PUT") else {}))
     assert answer.status_code in (200, 201, 204, 409)
 
 
-async def test_changing_the_set_takes_the_rights_to_edit_and_to_publish(server: Server) -> None:
-    for key in ("key-edit", "key-publish"):
-        answer = await server.ask("PUT", "definitions", key=key, json={"definitions": []})
-        assert answer.status_code == 403
+#: Kind in URLs → what in it makes a definition of that kind live, and what does not; no integration is ever not.
+STATES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "integrations": ({"active": True}, None),
+    "data-actions": ({"state": "published"}, {"state": "draft"}),
+    "webhooks": ({"state": "published"}, {"state": "draft"}),
+    "segments": ({"active": True}, {"active": False}),
+    "action-maps": ({"active": True}, {"active": False}),
+}
+
+
+async def _changes(server: Server, plural: str, before: dict[str, Any] | None, after: dict[str, Any] | None,
+                   key: str) -> list[int]:  # fmt: skip
+    """The status of one and the same change, asked for in each way there is."""
+    statuses = []
+    kind = next(some.kind_name for name, some in KINDS.items() if PLURALS[name] == plural)
+    for way in ("alone", "in the set"):
+        if before is not None:
+            assert (await server.ask("POST", plural, json=before)).status_code == 201
+        if way == "in the set":
+            rest = (await server.ask("GET", "definitions")).json()["definitions"]
+            rest = [one for one in rest if (one["kind"], one["name"]) != (kind, "new")]
+            wanted = {"definitions": [*rest, *([{"kind": kind, **after}] if after else [])]}
+            answer = await server.ask("PUT", "definitions", key=key, json=wanted, params={"prune": True})
+        elif after is None:
+            answer = await server.ask("DELETE", f"{plural}/new", key=key)
+        elif before is None:
+            answer = await server.ask("POST", plural, key=key, json=after)
+        else:
+            answer = await server.ask("PUT", f"{plural}/new", key=key, json=after)
+        statuses.append(answer.status_code)
+        if answer.status_code == 403:
+            assert answer.json()["detail"] == "this key has no right to publish"
+        await server.ask("DELETE", f"{plural}/new")
+    return statuses
+
+
+@pytest.mark.parametrize("plural", NEW)
+async def test_what_is_or_becomes_live_is_changed_with_the_right_to_publish_alone(plural: str, server: Server) -> None:
+    live, idle = ({**NEW[plural], **state} if state is not None else None for state in STATES[plural])
+    assert live is not None
+    other = {**live, "description": "other"}
+    for before, after in ((None, live), (live, other), (live, idle), (live, None), (idle, live)):
+        if before or after:
+            assert await _changes(server, plural, before, after, "key-edit") == [403, 403]
+            assert set(await _changes(server, plural, before, after, "key-all")) <= {200, 201, 204}
+
+
+@pytest.mark.parametrize("plural", [plural for plural, (_, idle) in STATES.items() if idle])
+async def test_what_is_not_live_is_changed_with_the_right_to_edit(plural: str, server: Server) -> None:
+    idle = {**NEW[plural], **(STATES[plural][1] or {})}
+    for before, after in ((None, idle), (idle, {**idle, "description": "other"}), (idle, None)):
+        assert set(await _changes(server, plural, before, after, "key-edit")) <= {200, 201, 204}
+
+
+async def test_a_published_webhook_is_not_archived_by_replacing_it_without_the_right_to_publish(server: Server) -> None:
+    archived = {**RULES[2], "state": "archived"}
+    assert (await server.ask("PUT", "webhooks/tell-shop", key="key-edit", json=archived)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_refused"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, True),
+        ({"Origin": "https://evil.example"}, True),
+        ({"Origin": "http://actionmap:8081"}, True),
+        ({"Origin": "null"}, True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://actionmap"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+    ],
+)
+async def test_a_page_of_another_site_changes_nothing_even_where_no_key_is_needed(
+    headers: dict[str, str], is_refused: bool
+) -> None:
+    server = Server(open_access=True)
+    await server.registry.change(definitions([*RULES, SEGMENT]))
+    text = {"Content-Type": "text/plain", **headers}
+    answer = await server.ask("POST", "integrations/shop/deactivate", key=None, headers=text)
+    assert answer.status_code == (403 if is_refused else 200)
+    assert (await server.ask("DELETE", "action-maps/each-order", key=None, headers=headers)).is_success != is_refused
+    assert (await server.ask("GET", "segments", key=None, headers=headers)).status_code == 200
+    event = {"eventName": "order", "visitorId": "v"}
+    assert (
+        await server.ask("POST", "/v1/events", key=None, json=event, headers=headers)
+    ).status_code == 503  # no Kafka
+
+
+async def test_what_a_link_or_a_browser_can_carry_is_no_key_for_definitions(server: Server) -> None:
+    basic = {"Authorization": "Basic " + base64.b64encode(b"key-all:").decode()}
+    assert (await server.ask("GET", "segments", key=None, headers=basic)).status_code == 401
+    assert (await server.ask("GET", "segments?key=key-all", key=None)).status_code == 401
+    assert (await server.ask("GET", "segments", key=None, headers={"X-API-Key": "key-all"})).status_code == 200
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "BODY_TIMEOUT_S", 0.05)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    answer = await server.ask("POST", "segments", content=slow(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 408
+
+
+async def test_a_caller_who_hangs_up_is_no_bug(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    sent: list[Any] = []
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/api/v1/segments",
+        "query_string": b"", "headers": [(b"authorization", b"Bearer key-all"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await server.app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
@@ -386,8 +516,8 @@ async def test_every_refusal_is_a_problem_document(method: str, path: str, statu
 def owed(id_: str, **more: Any) -> Delivery:
     return Delivery(
         id=id_, integration="shop", webhook="tell-shop", action_map="each-order", visitor_id="v", event_id="e",
-        at=1_700_000_000_123, owed_at=1, method="POST", target="/told", headers={"X-Source": "web"}, body='{"n":1}',
-        **more,
+        at=more.pop("at", 1_700_000_000_123), owed_at=1, method="POST", target="/told",
+        headers={"X-Source": "web"}, body='{"n":1}', **more,
     )  # fmt: skip
 
 
@@ -420,13 +550,36 @@ async def test_deliveries_and_dead_letters_are_listed_without_secrets(server: Se
         assert len((await server.ask("GET", answer.url.path, params={"limit": 1})).json()["items"]) == 1
 
 
+async def _apply(server: Server, partition: int, **more: Any) -> None:
+    await server.store.claim(partition, owner="me", token="t0", cluster="c", partitions=2)
+    await server.store.apply(partition, Commit(expected_token="t0", token="t1", offset=0, revision=1, stream_time=0,
+                                               **more))  # fmt: skip
+
+
+async def test_deliveries_of_all_partitions_are_listed_newest_first(server: Server) -> None:
+    for partition in (0, 1):
+        await _apply(server, partition, deliveries=[owed(f"{number}", at=number) for number in range(partition, 20, 2)])
+    listed = (await server.ask("GET", "deliveries", params={"limit": 5})).json()["items"]
+    assert [row["id"] for row in listed] == ["19", "18", "17", "16", "15"]
+
+
+async def test_a_dead_delivery_is_not_hidden_behind_newer_dead_records(server: Server) -> None:
+    records = [DeadLetter(id=f"events/0/{number}", kind="record", reason="malformed-json", detail="", at=1000 + number)
+               for number in range(1500)]  # fmt: skip
+    given_up = DeadLetter(id="dead", kind="delivery", reason="attempts-exhausted", detail="", at=9,
+                          delivery=owed("dead"))  # fmt: skip
+    await _apply(server, 0, dead_letters=[given_up, *records])
+    listed = (await server.ask("GET", "deliveries", params={"limit": 10})).json()["items"]
+    assert [(row["id"], row["state"]) for row in listed] == [("dead", "dead")]
+
+
 async def test_status_tells_how_far_each_partition_is(server: Server) -> None:
     await server.store.claim(1, owner="me", token="t0", cluster="c", partitions=2)
     await server.store.apply(1, Commit(expected_token="t0", token="t1", offset=41, revision=1, stream_time=1000,
                                        deliveries=[owed("a")]))  # fmt: skip
     found = (await server.ask("GET", "status")).json()
     assert found["partitions"] == [{"partition": 1, "offset": 41, "owner": "me", "revision": 1,
-                                    "streamTime": "1970-01-01T00:00:01.000Z", "outbox": 1}]  # fmt: skip
+                                    "streamTime": "1970-01-01T00:00:01.000Z", "lag": 0, "outbox": 1}]  # fmt: skip
     assert (found["status"], found["activeMaps"], found["lag"]) == ("ready", 2, {"0": 7})
 
 
@@ -480,3 +633,12 @@ async def test_the_openapi_document_lists_every_route_and_its_references_resolve
         for path, method in ((f"/api/v1/{plural}", "post"), (f"/api/v1/{plural}/{{name}}", "put")):
             schema = document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
             assert schema["$ref"].startswith("#/components/schemas/")
+
+
+async def test_status_tells_the_lag_of_partitions_that_others_consume(server: Server) -> None:
+    for partition in (0, 1):
+        await server.store.claim(partition, owner="w", token=f"t{partition}", cluster="c", partitions=2)
+
+    rows = (await server.ask("GET", "status")).json()["partitions"]
+
+    assert [(row["partition"], row["lag"]) for row in rows] == [(0, 7), (1, 12)]

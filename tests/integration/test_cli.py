@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -280,20 +283,131 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do(
 
 
 def test_something_else_that_answers_is_not_taken_for_a_server(actionmap: Run, folder: Path) -> None:
+    with answering(b"<html>welcome</html>") as url:
+        failed(actionmap("status", cwd=folder, env={"ACTIONMAP_API_URL": url}), url, "is no actionmap server")
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """The URL of a server that answers every GET with ``body``."""
+
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"<html>welcome</html>")
+            self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        failed(actionmap("status", cwd=folder, env={"ACTIONMAP_API_URL": url}), url, "is no actionmap server")
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+# --- what others wrote
+
+
+EVIL = "\x1b]0;owned\x07\x9b2J\u2028[red]"
+SEEN = r"\x1b]0;owned\x07\x9b2J\u2028[red]"
+SERVED = {
+    ("status",): {"status": EVIL, "revision": 1, "activeMaps": 1, "durability": EVIL, "problems": [EVIL],
+                  "partitions": [
+        {"partition": 0, "offset": 1, "lag": 0, "streamTime": None, "outbox": 0, "owner": EVIL}]},
+    ("deliveries", "list"): {"items": [{"id": EVIL, "state": EVIL, "actionMap": EVIL, "visitorId": EVIL, "attempts": 1,
+                                        "error": EVIL}]},
+    ("dead-letters", "list"): {"items": [{"id": EVIL, "at": EVIL, "reason": EVIL, "detail": EVIL}]},
+    ("check-golive", "a"): {"actionMap": EVIL, "ready": False, "checks": [
+        {"name": EVIL, "status": "fail", "message": EVIL, "fix": EVIL}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", SERVED, ids=" ".join)
+def test_control_characters_in_what_visitors_and_receivers_wrote_are_shown_and_not_obeyed(
+    actionmap: Run, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    with answering(json.dumps(SERVED[command]).encode()) as url:
+        done = actionmap(*command, cwd=tmp_path, env={"ACTIONMAP_API_URL": url})
+        texts = json.dumps(SERVED[command]).count("owned")
+        assert done.stdout.count(SEEN) == texts
+        assert not set(done.stdout) & set("\x1b\x07\x9b\u2028")
+        if command[-1] == "list":
+            lines = actionmap(*command, "--format", "jsonl", cwd=tmp_path, env={"ACTIONMAP_API_URL": url}).stdout
+            assert not set(lines) & set("\x1b\x07\x9b\u2028")
+            assert [json.loads(line) for line in lines.splitlines()] == SERVED[command]["items"]
+
+
+def test_control_characters_in_events_are_shown_and_not_obeyed(actionmap: Run, folder: Path) -> None:
+    lines = [event("ada" + EVIL, eventId="1", timestamp="2026-01-01T00:00:09Z"), event("a", "\x1b[2Jno name")]
+    (folder / "e.jsonl").write_bytes(b"\n".join(lines))
+    done = actionmap("simulate", "rules", "--events", "e.jsonl", cwd=folder)
+    assert f"for ada{SEEN}: POST" in done.stdout
+    assert "e.jsonl:2: " in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_line_too_long_for_memory_is_told_by_number_and_left_out(actionmap: Run, folder: Path) -> None:
+    good = event("a", timestamp="2026-01-01T00:00:09Z")
+    (folder / "e.jsonl.gz").write_bytes(gzip.compress(good + b"\n" + b"x" * 2_000_000 + b"\n" + good))
+    done = actionmap("simulate", "rules", "--events", "e.jsonl.gz", cwd=folder)
+    assert "2 events" in done.stdout
+    assert "error: e.jsonl.gz:2: too-large" in done.stderr
+
+
+# --- export
+
+
+def export(actionmap: Run, folder: Path, documents: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    body = json.dumps({"revision": 7, "definitions": documents}).encode()
+    with answering(body) as url:
+        return actionmap("export", "out", cwd=folder, env={"ACTIONMAP_API_URL": url})
+
+
+def test_an_export_does_not_depend_on_the_encoding_of_the_machine(tmp_path: Path) -> None:
+    strict = ("-X", "warn_default_encoding", "-W", "error::EncodingWarning:actionmap.cli.definitions")
+    with answering(json.dumps({"revision": 1, "definitions": rules()}).encode()) as url:
+        command = [sys.executable, *strict, "-m", "actionmap", "export", "out"]
+        env = {**os.environ, "ACTIONMAP_API_URL": url}
+        for _ in range(2):
+            subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=60)
+
+
+def test_an_export_writes_over_a_former_one(actionmap: Run, tmp_path: Path) -> None:
+    named = [{**rules()[0], "description": "Zoë → 10 %"}, *rules()[1:]]
+    assert export(actionmap, tmp_path, named).returncode == 0
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"integrations.yaml", "data-actions.yaml", "webhooks.yaml", "action-maps.yaml"}
+    written = (tmp_path / "out" / "integrations.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(written)["description"] == "Zoë → 10 %"
+
+    again = export(actionmap, tmp_path, rules()[:2])
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"integrations.yaml", "data-actions.yaml"}
+    assert actionmap("lint", "out", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["shop.yaml", "deeper/shop.yml", "webhooks.yaml"])
+def test_an_export_is_refused_where_a_file_that_stays_would_define_the_same_again(
+    actionmap: Run, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "deeper").mkdir(parents=True)
+    write(tmp_path / "out", rules()[2:3], name)
+    before = (tmp_path / "out" / name).read_text()
+    failed(export(actionmap, tmp_path, rules()), name, "another folder")
+    assert list((tmp_path / "out").rglob("*.y*ml")) == [tmp_path / "out" / name]
+    assert (tmp_path / "out" / name).read_text() == before
+
+
+def test_an_export_leaves_alone_what_is_not_its_own(actionmap: Run, tmp_path: Path) -> None:
+    other = {"kind": "Segment", "name": "other", "when": {"key": "visitor.sessionCount", "operator": "exists"}}
+    for name in ("segments.yaml", "mine.yaml", "webhooks.yaml"):
+        write(tmp_path / "out", [{**other, "name": name}], name)
+    done = export(actionmap, tmp_path, rules()[:2])
+    assert done.returncode == 0
+    assert "also holds mine.yaml, segments.yaml, webhooks.yaml" in done.stderr
+    for name in ("segments.yaml", "mine.yaml", "webhooks.yaml"):
+        assert yaml.safe_load((tmp_path / "out" / name).read_text())["name"] == name
 
 
 # --- sending

@@ -1,5 +1,7 @@
 """Lines of an access log in combined format become page views."""
 
+import subprocess
+import sys
 from hashlib import sha256
 
 import msgspec
@@ -145,3 +147,26 @@ def test_a_telephone_is_no_robot_because_of_its_name():
         "Mozilla/5.0 (Linux; Android 7.0; CUBOT_X18) AppleWebKit/537.36 Chrome/60.0 Mobile Safari/537.36"
     )
     assert is_robot("Mozilla/5.0 (compatible; Ezooms/1.0; help@moz.com)")
+
+
+def test_a_malformed_line_is_told_by_its_beginning_and_its_end(log: AccessLog):
+    with pytest.raises(Rejected, match=r"203\.0\.113\.9 .* … .*cut off'") as caught:
+        log.read(line("GET /" + "a" * 500 + " HTTP/1.1")[:-1] + " cut off", 1)
+    assert len(caught.value.detail) < 250
+
+
+@pytest.mark.parametrize("repeated", [" [", " [x] ", ' [x] "', ' [x] "\\', "\\", ' "', " HTTP/1"])
+def test_a_line_written_to_take_long_does_not(repeated: str):
+    script = f"""
+from actionmap.collect.access_log import AccessLog
+from actionmap.errors import Rejected
+for before in ("a b", '1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /'):
+    for _ in range(30):
+        try:
+            AccessLog().read((before + {repeated!r} * 60_000)[:60_000], 1)
+        except Rejected as rejection:
+            assert rejection.reason == "malformed-line"
+        else:
+            raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)

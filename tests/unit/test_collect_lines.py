@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from actionmap.collect.lines import Line, LineSplitter, UnreadableInput, chunks, plain
+from actionmap.collect.lines import MAX_LINE_BYTES, Line, LineSplitter, UnreadableInput, chunks, plain, read_lines
 
 
 def split(*parts: bytes, limit: int = 100) -> list[tuple[int, bytes | None]]:
@@ -56,3 +56,13 @@ async def test_gzip_that_is_cut_off_is_an_error_and_not_silence():
     with pytest.raises(UnreadableInput, match="after"):
         async for _ in chunks(io.BytesIO(whole[: len(whole) // 2])):
             pass
+
+
+def test_lines_can_be_read_without_an_event_loop():
+    assert [(line.number, line.text) for line in read_lines(io.BytesIO(gzip.compress(b"a\r\nb")))] == [
+        (1, b"a"),
+        (2, b"b"),
+    ]
+    assert [line.text for line in read_lines(io.BytesIO(b"x" * (MAX_LINE_BYTES + 1) + b"\nb"))] == [None, b"b"]
+    with pytest.raises(UnreadableInput):
+        list(read_lines(io.BytesIO(gzip.compress(b"x" * 1000)[:-10])))

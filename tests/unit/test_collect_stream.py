@@ -188,3 +188,11 @@ async def test_when_kafka_falls_silent_the_message_says_how_far_it_came(producer
     producer.silent = True
     with pytest.raises(Unreachable, match="it has 0 of the events up to line 3"):
         await send_file(file(event(1), event(2), event(3)), producer, in_flight=2)
+
+
+async def test_a_line_that_no_server_logs_is_named_by_its_number(producer: FakeProducer):
+    good = '1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1 "-" "Mozilla/5.0 (X11) Firefox/144.0"'
+    log = "\n".join([good, good.replace("GET /", "GET /a.css?" + "x" * 65_536), good])
+    report = await send_file(io.BytesIO(log.encode()), producer, form="combined")
+    assert (report.sent, report.rejected) == (2, {"too-large": 1})
+    assert report.errors[0].line == 2

@@ -16,7 +16,7 @@ from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.definitions import definitions_router
 from actionmap.admin.errors import install
 from actionmap.admin.requests import Guard, json_body
-from actionmap.admin.status import AskHealth, ops_router, status_of
+from actionmap.admin.status import AskHealth, AskLogEnds, ops_router, status_of
 from actionmap.catalog.addresses import Network
 from actionmap.catalog.documents import Document
 from actionmap.catalog.models import KINDS
@@ -32,8 +32,9 @@ from actionmap.simulate import firing
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
 
-#: Dead letters of each partition, the newest first, among which dead deliveries are looked for: records are there too.
-_DEAD_LETTERS_READ = 2000
+#: Among so many owed deliveries (next due first) and dead letters (newest first; records are there too) of each
+#: partition the newest deliveries are looked for.
+_LOOKED_AT = 2000
 
 
 def create_api(
@@ -44,6 +45,7 @@ def create_api(
     store: Store,
     partitions: int,
     health: AskHealth,
+    log_ends: AskLogEnds,
     metrics: Metrics,
     secret_is_set: Callable[[str], bool],
     egress_hosts: Collection[str],
@@ -67,7 +69,7 @@ def create_api(
 
     app.include_router(_golive_router(registry, guard, surroundings))
     app.include_router(_deliveries_router(registry, store, guard, partitions))
-    app.include_router(_status_router(store, guard, partitions, health))
+    app.include_router(_status_router(store, guard, partitions, health, log_ends))
     app.include_router(ops_router(health, metrics))
     return app
 
@@ -169,13 +171,13 @@ def _deliveries_router(registry: Registry, store: Store, guard: Guard, partition
     @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead, newest first",
                 response_model=dict[str, Any])  # fmt: skip
     async def deliveries(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        """Of each partition are looked at: as many owed ones as asked for, next due first, and 2,000 dead letters."""
+        """Of each partition, the 2,000 owed deliveries due next and the newest 2,000 dead letters are looked at."""
         guard.check(request, "read")
         found: list[tuple[Delivery, str]] = []
         for partition in range(partitions):
-            owed = await store.owed(partition, limit=limit)
+            owed = await store.owed(partition, limit=_LOOKED_AT)
             found += [(delivery, "retrying" if delivery.attempts else "pending") for delivery in owed]
-            dead = await store.dead_letters(partition, limit=_DEAD_LETTERS_READ)
+            dead = await store.dead_letters(partition, limit=_LOOKED_AT)
             found += [(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
             found = nlargest(limit, found, key=lambda row: row[0].at)
         return JSONResponse({"items": [written(delivery, state) for delivery, state in found]})
@@ -198,12 +200,12 @@ def _deliveries_router(registry: Registry, store: Store, guard: Guard, partition
     return router
 
 
-def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealth) -> APIRouter:
+def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealth, log_ends: AskLogEnds) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/api/v1/status", summary="How far each partition is", response_model=dict[str, Any])
     async def status(request: Request) -> JSONResponse:
         guard.check(request, "read")
-        return JSONResponse(await status_of(store, partitions, await health()))
+        return JSONResponse(await status_of(store, partitions, await health(), log_ends))
 
     return router

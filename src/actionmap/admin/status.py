@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter
 from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
+from actionmap.errors import Unreachable
 from actionmap.event import to_rfc3339
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
@@ -70,9 +72,17 @@ def _as_json(health: Health) -> dict[str, Any]:
     }
 
 
-async def status_of(store: Store, partitions: int, health: Health) -> dict[str, Any]:
-    """Health, and fence and outbox of each partition that was ever claimed."""
+#: Asks Kafka where the log of each partition ends.
+AskLogEnds = Callable[[], Awaitable[dict[int, int]]]
+
+
+async def status_of(store: Store, partitions: int, health: Health, log_ends: AskLogEnds) -> dict[str, Any]:
+    """Health, and fence, lag and outbox of each partition that was ever claimed."""
     rows = []
+    try:
+        ends = await log_ends()
+    except Unreachable as error:
+        ends, health = {}, replace(health, problems=[*health.problems, str(error)])
     for partition in range(partitions):
         fence = await store.fence(partition)
         owed = await store.outbox_size(partition)
@@ -84,7 +94,15 @@ async def status_of(store: Store, partitions: int, health: Health) -> dict[str, 
                     "owner": fence.owner,
                     "revision": fence.revision,
                     "streamTime": to_rfc3339(fence.stream_time) if fence.stream_time >= 0 else None,
+                    "lag": _lag(partition, fence.offset, health, ends),
                     "outbox": owed,
                 }
             )
     return {**_as_json(health), "partitions": rows}
+
+
+def _lag(partition: int, offset: int, health: Health, ends: dict[int, int]) -> int | None:
+    """Records not yet evaluated: as this process counts them where it consumes, else by the end of the log."""
+    if partition in health.lag:
+        return health.lag[partition]
+    return max(0, ends[partition] - offset - 1) if partition in ends else None

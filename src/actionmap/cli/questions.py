@@ -151,14 +151,16 @@ def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integrat
 def status() -> None:
     """Show health, fences and outbox of the connected server; exit code 1 when something is wrong."""
     found = Client().get("/api/v1/status")
-    out.print(f"[bold]{shown(found['status'])}[/]: revision {found['revision']}, {found['activeMaps']} active action maps")
+    out.print(
+        f"[bold]{shown(found['status'])}[/]: revision {found['revision']}, {found['activeMaps']} active action maps"
+    )
     out.print(f"store: {shown(found['durability'])}")
     for problem in found["problems"]:
         out.print(f"[red]problem:[/] {shown(problem)}")
     for row in found["partitions"]:
         out.print(
-            f"partition {row['partition']}: evaluated up to offset {row['offset']}, stream time {row['streamTime']}, "
-            f"{row['outbox']} deliveries owed, owner {shown(row['owner'])}"
+            f"partition {row['partition']}: evaluated up to offset {row['offset']}, lag {row['lag']}, "
+            f"stream time {row['streamTime']}, {row['outbox']} deliveries owed, owner {shown(row['owner'])}"
         )
     raise typer.Exit(NO if found["problems"] else YES)
 
@@ -172,8 +174,8 @@ def list_deliveries(limit: Limit = 100, format: TextOrLines = "text") -> None:  
     for row in rows:
         error = f": {row['error']}" if row["error"] else ""
         out.print(
-            f"{shown(row['id'])} [bold]{shown(row['state'])}[/] {shown(row['actionMap'])} for {shown(row['visitorId'])} "
-            f"{row['attempts']} attempts{shown(error)}"
+            f"{shown(row['id'])} [bold]{shown(row['state'])}[/] {shown(row['actionMap'])} "
+            f"for {shown(row['visitorId'])} {row['attempts']} attempts{shown(error)}"
         )
     out.print(f"{len(rows)} deliveries")
 
@@ -185,7 +187,7 @@ def list_dead_letters(limit: Limit = 100, format: TextOrLines = "text") -> None:
         print_json_lines(rows)
         return
     for row in rows:
-        out.print(f"{row['at']} {shown(row['id'])} [bold]{shown(row['reason'])}[/]: {shown(row['detail'])}")
+        out.print(f"{shown(row['at'])} {shown(row['id'])} [bold]{shown(row['reason'])}[/]: {shown(row['detail'])}")
     out.print(f"{len(rows)} dead letters")
 
 

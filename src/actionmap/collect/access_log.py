@@ -22,8 +22,10 @@ from actionmap.event import PAGE_VIEWED, to_millis, to_rfc3339
 Skip = Literal["bot", "asset", "other"]
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-# Bounded where a line could hold many beginnings of what follows: each of them is a try over the rest of the line.
-_LINE = re.compile(rf"(\S+) \S+ .{{0,256}}? \[([^\]]{{1,64}})\] {_QUOTED} (\d{{3}}) (\d+|-) {_QUOTED} {_QUOTED}(?:\s.*)?")
+# The user name is bounded: each " [" in it is one more try at the rest of the line.
+_LINE = re.compile(
+    rf"(\S+) \S+ .{{0,256}}? \[([^\]]{{1,64}})\] {_QUOTED} (\d{{3}}) (\d+|-) {_QUOTED} {_QUOTED}(?:\s.*)?"
+)
 _TIME = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})", re.ASCII)
 _REQUEST = re.compile(r"([A-Z]+) (\S.*?)(?: HTTP/[\d.]+)?")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")

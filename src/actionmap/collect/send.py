@@ -20,7 +20,7 @@ from actionmap.wire import WireEvent, parse_event
 
 #: How a file is written: one JSON object a line, or a web server's access log.
 Format = Literal["jsonl", "combined"]
-#: Longest line of an access log; servers let no address and no header be longer than a part of that.
+#: Longest line of an access log; servers refuse addresses and headers that are much shorter.
 MAX_LOG_LINE_BYTES = 64 * 1024
 #: Errors kept with their line; the others are counted.
 ERRORS_KEPT = 100

@@ -43,7 +43,7 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
         broker_port = reserved.getsockname()[1] or free_port()
         reserved.close()
         watchers = Watchers(on_attempt=on_attempt)
-        async with open_stack(data, definitions, watchers, tell, broker_port=broker_port) as stack:
+        async with open_stack(data, definitions, watchers, tell, broker_port=broker_port, keep_received=0) as stack:
             api = build_api(stack.parts, stack.producer, stack.partitions, open_access=True,
                             secret_is_set=stack.secret_is_set)  # fmt: skip
             # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.

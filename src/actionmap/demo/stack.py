@@ -80,6 +80,7 @@ async def open_stack(
     tell: Callable[[str], None] = lambda _: None,
     *,
     broker_port: int | None = None,
+    keep_received: int | None = None,
 ) -> AsyncIterator[Stack]:
     """The embedded stack, not yet evaluating: run ``engine.run()``.
 
@@ -89,6 +90,7 @@ async def open_stack(
         watchers: Called with what happens.
         tell: Told each step, in words for people.
         broker_port: Where the broker listens; None takes any free port.
+        keep_received: How many requests the receiver remembers; None for all.
 
     Raises:
         Unreachable: a part does not start.
@@ -117,7 +119,7 @@ async def open_stack(
             add_sample_secrets(values, integrations_of(parts))
             guard = EgressGuard(("127.0.0.1",))
             async with (
-                Receiver(signed_paths(integrations_of(parts), values)) as receiver,
+                Receiver(signed_paths(integrations_of(parts), values), keep=keep_received) as receiver,
                 HttpSender(guard, environment_secrets(values), clock=wall_clock) as to_receiver,
                 await open_producer(settings) as producer,
             ):
