@@ -111,29 +111,32 @@ async def open_stack(
             kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000,
         )
         async with open_parts(settings) as parts:
-            partitions = await prepare_topic(settings)
             if rules is not None:
                 changes = await apply_rules(parts, rules)
                 tell(f"definitions: {len(rules)} read, {len(changes)} changed")
-            values = dict(os.environ)
-            add_sample_secrets(values, integrations_of(parts))
-            guard = EgressGuard(("127.0.0.1",))
-            async with (
-                Receiver(signed_paths(integrations_of(parts), values), keep=keep_received) as receiver,
-                HttpSender(guard, environment_secrets(values), clock=wall_clock) as to_receiver,
-                await open_producer(settings) as producer,
-            ):
-                options = Options(
-                    # Offsets begin again with each broker; events of this one shall not pass for those of the last.
-                    log_name=f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else "",
-                    on_gap="continue",
-                    wrap_sender=lambda sender: SandboxSender(receiver, values, to_receiver, sender),
-                    watchers=watchers,
-                )
-                engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)
-                parts.engine = engine
-                yield Stack(parts=parts, engine=engine, producer=producer, receiver=receiver, partitions=partitions,
-                            secrets=values)  # fmt: skip
+            # Offsets begin again with each broker; events of this one shall not pass for those of the last.
+            log_name = f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else ""
+            options = Options(log_name=log_name, on_gap="continue", watchers=watchers)
+            async with _connected(parts, options, keep_received) as stack:
+                yield stack
+
+
+@asynccontextmanager
+async def _connected(parts: Parts, options: Options, keep_received: int | None) -> AsyncIterator[Stack]:
+    """Receiver, producer and engine on top of ``parts``; sample webhooks go to the receiver."""
+    settings, values = parts.settings, dict(os.environ)
+    partitions = await prepare_topic(settings)
+    add_sample_secrets(values, integrations_of(parts))
+    async with (
+        Receiver(signed_paths(integrations_of(parts), values), keep=keep_received) as receiver,
+        HttpSender(EgressGuard(("127.0.0.1",)), environment_secrets(values), clock=wall_clock) as to_receiver,
+        await open_producer(settings) as producer,
+    ):
+        options.wrap_sender = lambda sender: SandboxSender(receiver, values, to_receiver, sender)
+        engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)
+        parts.engine = engine
+        yield Stack(parts=parts, engine=engine, producer=producer, receiver=receiver, partitions=partitions,
+                    secrets=values)  # fmt: skip
 
 
 async def apply_rules(parts: Parts, wanted: Definitions) -> list[Change]:
