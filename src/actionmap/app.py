@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
@@ -53,6 +54,8 @@ from actionmap.telemetry import Metrics, logger
 
 _REFRESH_EVERY_S = 1.0
 _MEASURE_EVERY_S = 2.0
+#: In turns of measuring.
+_TELL_WAITING_EVERY = 15
 _REACH_TIMEOUT_S = 5.0
 
 
@@ -179,7 +182,8 @@ class Engine:
         self._stopping.set()
 
     async def _measure_regularly(self) -> None:
-        """Set the gauges that nothing else brings up to date."""
+        """Set the gauges that nothing else brings up to date, and tell of a wait that lasts."""
+        waits = count(1)
         while True:
             with suppress(Unreachable):
                 owed = {partition: await self._store.outbox_size(partition) for partition in list(self.consumer.lanes)}
@@ -187,6 +191,8 @@ class Engine:
                 for partition, number in owed.items():
                     self._metrics.outbox.labels(partition).set(number)
             self._metrics.rulebook_revision.set(self._registry.revision)
+            if not self.consumer.assigned.is_set() and next(waits) % _TELL_WAITING_EVERY == 0:
+                self._log.warning("partitions.awaited", means="the consumer group has not assigned any partition yet")
             await asyncio.sleep(_MEASURE_EVERY_S)
 
 
@@ -206,6 +212,7 @@ class Parts:
     registry: Registry
     metrics: Metrics
     engine: Engine | None = None
+    producer: EventProducer | None = None
 
     async def health(self) -> Health:
         """What works and what does not, in words for people."""
@@ -218,6 +225,11 @@ class Parts:
             problems.append(str(error))
         if self.registry.refused:
             problems.append(f"the newest definitions are not in use: {self.registry.refused}")
+        if self.producer is not None:
+            try:
+                self.producer.check_room()
+            except ActionmapError as error:
+                problems.append(str(error))
         if self.engine is not None:
             if not self.engine.consumer.assigned.is_set():
                 problems.append("the consumer group has not assigned any partition yet")
@@ -252,8 +264,10 @@ async def prepare_topic(settings: Settings) -> int:
     return await ensure_topic(settings.kafka_bootstrap_servers, settings.events_topic, settings.events_topic_partitions)
 
 
-async def open_producer(settings: Settings) -> EventProducer:
+async def open_producer(settings: Settings, log_name: str = "") -> EventProducer:
     """A producer for the events topic, not started; idempotent, except where the broker is the embedded one.
+
+    ``log_name`` is what the positions it tells begin with, where that is not the topic.
 
     Raises:
         Unreachable: no broker answers.
@@ -262,7 +276,8 @@ async def open_producer(settings: Settings) -> EventProducer:
     cluster = await cluster_id(settings.kafka_bootstrap_servers)
     # The embedded broker gives out no producer ids.
     idempotent = not cluster.startswith(EMBEDDED_CLUSTER)
-    return EventProducer(settings.kafka_bootstrap_servers, settings.events_topic, idempotent=idempotent)
+    topic = settings.events_topic
+    return EventProducer(settings.kafka_bootstrap_servers, topic, log_name=log_name, idempotent=idempotent)
 
 
 def secret_is_set(name: str) -> bool:
@@ -336,6 +351,7 @@ async def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
     async with open_parts(settings) as parts:
         partitions = await prepare_topic(settings)
         async with await open_producer(settings) as producer:
+            parts.producer = producer
             with listen(settings.host, settings.port) as listener:
                 ready(address_of(listener))
                 api = build_api(parts, producer, partitions, open_access=False)

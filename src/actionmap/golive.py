@@ -186,7 +186,7 @@ def _egress_allowed(chain: _Chain, around: Surroundings) -> Check:
         return Check(
             "egress-allowed", "fail", f"{url}: {problem}", "use a public https address, or allow it explicitly"
         )
-    return Check("egress-allowed", "pass", f"{url} is no inward address as far as its text tells")
+    return Check("egress-allowed", "pass", f"{url} may be sent to, as far as its text tells")
 
 
 def _credentials_present(chain: _Chain, around: Surroundings) -> Check:

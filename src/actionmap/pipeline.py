@@ -314,6 +314,8 @@ class Lane:
                 await self._env.refresh_rulebook()
                 await self._pause(attempt)
                 return False
+            if status == "full" and attempt == 0:
+                self._log.warning("outbox.full", means="the partition waits until deliveries are settled")
             await self._pause(attempt)
             attempt += 1
         return False

@@ -422,3 +422,21 @@ def test_findings_about_a_set_get_the_place_of_the_definition_they_are_about():
         ("shop.yaml", 1, "when.segment"),
         ("shop.yaml", 8, "when.not.segment"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dotted", "value", "said"),
+    [
+        ("DataAction", "request", {"headers": {"Host": "x"}}, "set by HTTP itself"),
+        ("DataAction", "request", {"headers": {"authorization": "x"}}, "is set by actionmap"),
+        ("DataAction", "request", {"headers": {"X-A": "${ACTIONMAP_SECRET_A}"}}, "only in auth and signing"),
+        ("DataAction", "request", {"path": "https://other.example/x"}, "no scheme and no host"),
+        ("DataAction", "request", {"path": "//other.example/x"}, "no scheme and no host"),
+        ("Webhook", "delivery", {"idempotencyHeader": "Authorization"}, "is set by actionmap"),
+        ("Integration", "baseUrl", "https://${ACTIONMAP_SECRET_A}.example.com", "only in auth and signing"),
+        ("Integration", "signing", {"scheme": "none", "secret": "${ACTIONMAP_SECRET_A}"}, "takes no secret"),
+        ("ActionMap", "trigger", {"event": "webhook_failed"}, "'event: webhook_failed' is not acted on yet"),
+    ],
+)
+def test_what_would_be_overwritten_or_never_come_is_refused(kind, dotted, value, said):
+    assert said in message(put(kind, dotted, value))

@@ -94,7 +94,7 @@ TRICKY = [
     "---",
     "...",
     "--- a",
-    "${ACTIONMAP_SECRET_X}",
+    "${SOMETHING}",
     "\\n",
     "9" * 500,
 ]

@@ -112,7 +112,7 @@ class _Routes:
         definition = self._parsed(await json_body(request))
         await self._registry.refresh()
         if definition.key in self._registry.definitions:
-            raise Refusal(409, f"there is already a {self._kind} {definition.name!r}; replace it with PUT")
+            raise Refusal(409, f"{self._kind} {definition.name!r} exists already; replace it with PUT")
         self._guard.check(request, *rights_to_change(None, definition))
         return await self._save(definition, 201)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from actionmap.catalog.documents import PathKey
+from actionmap.event import RESERVED_EVENTS
 
 #: Kind → fields, as dotted paths, whose mere presence is refused.
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -65,6 +66,10 @@ def _in_trigger(node: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
     for leaf in _TRIGGER_LEAVES:
         if leaf in node:
             yield (*path, leaf), leaf
+    for where in (("event",), ("count", "event")):
+        name = _at(node, where)
+        if isinstance(name, str) and name in RESERVED_EVENTS:
+            yield (*path, *where), f"event: {name}"
     within = _at(node, ("count", "within"))
     if isinstance(within, str) and within != "session":
         yield (*path, "count", "within"), f"within: {within}"

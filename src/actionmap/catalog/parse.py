@@ -53,8 +53,13 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
         (path, f"{name!r} is not acted on yet in this version; remove it")
         for path, name in not_acted_on(written, fields)
     ]
-    if too_early:
-        raise _failed(document, subject, too_early)
+    misplaced = [
+        (path, "a reference to a secret stands only in auth and signing")
+        for path in _secret_references(fields)
+        if written != "Integration" or path[0] not in ("auth", "signing")
+    ]
+    if too_early or misplaced:
+        raise _failed(document, subject, [*too_early, *misplaced])
     try:
         return KINDS[written].model_validate(fields)
     except ValidationError as error:
@@ -66,6 +71,18 @@ def _is_deeper(value: Any, levels: int) -> bool:
         return False
     inner = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+
+
+def _secret_references(value: Any, path: PathKey = ()) -> Iterator[PathKey]:
+    """Where in ``value`` a text refers to a secret."""
+    if isinstance(value, str) and "${ACTIONMAP_SECRET_" in value:
+        yield path
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secret_references(inner, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _secret_references(inner, (*path, index))
 
 
 def parse_documents(documents: Iterable[Document]) -> tuple[dict[str, Definition], dict[str, Document]]:

@@ -182,6 +182,10 @@ class _Compilation:
         integration = self._definitions.get(f"Integration/{action.integration}")
         if problems or not isinstance(integration, Integration):
             return None
+        own = {name.lower() for name in action.request.headers}
+        if webhook.delivery.idempotency_header.lower() in own:
+            message = f"the data action {action.name} sets this header too, and would be overwritten"
+            self._found(webhook, "delivery.idempotencyHeader", message)
         try:
             path, query, body = _request(action)
         except BadTemplate:

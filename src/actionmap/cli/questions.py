@@ -159,7 +159,7 @@ def status() -> None:
         out.print(f"[red]problem:[/] {shown(problem)}")
     for row in found["partitions"]:
         out.print(
-            f"partition {row['partition']}: evaluated up to offset {row['offset']}, lag {row['lag']}, "
+            f"partition {row['partition']}: evaluated up to offset {row['offset']}, lag {row.get('lag')}, "
             f"stream time {row['streamTime']}, {row['outbox']} deliveries owed, owner {shown(row['owner'])}"
         )
     raise typer.Exit(NO if found["problems"] else YES)

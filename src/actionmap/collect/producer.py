@@ -72,6 +72,7 @@ class EventProducer:
     Args:
         bootstrap: ``host:port`` of one or more brokers, comma-separated.
         topic: Where the events go.
+        log_name: What positions begin with; the topic when not given.
         idempotent: Let the broker drop what the client repeats. Tansu, the embedded broker, does not know how.
         buffer_bytes: What may wait for Kafka's acknowledgement; above 80 % of it new events are refused.
         ack_timeout_s: Seconds to wait for an acknowledgement; so long a silence also refuses new events.
@@ -85,6 +86,7 @@ class EventProducer:
         bootstrap: str,
         topic: str,
         *,
+        log_name: str = "",
         idempotent: bool = True,
         buffer_bytes: int = 64 * 1024 * 1024,
         ack_timeout_s: float = 5.0,
@@ -93,6 +95,7 @@ class EventProducer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
+        self._log_name = log_name or topic
         self._bootstrap = bootstrap
         self._idempotent = idempotent
         self._high_water_bytes = buffer_bytes * HIGH_WATER
@@ -285,13 +288,13 @@ class EventProducer:
         error = answer.exception()
         if error is not None:
             return NotStored(error=f"Kafka refused it: {error!r}")
-        return stored(answer.result())
+        return stored(answer.result(), self._log_name)
 
 
-def stored(metadata: Any) -> Stored:
-    """The result that aiokafka's RecordMetadata stands for."""
+def stored(metadata: Any, log_name: str) -> Stored:
+    """The result that aiokafka's RecordMetadata stands for, its position in the log called ``log_name``."""
     return Stored(
-        topic=metadata.topic,
+        topic=log_name,
         partition=metadata.partition,
         offset=metadata.offset if metadata.offset >= 0 else None,
     )

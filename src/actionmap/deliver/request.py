@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from actionmap.catalog.models.integration import (
+    HTTP_HEADERS,
     SECRET_REFERENCE,
     ApiKeyAuth,
     BasicAuth,
@@ -29,11 +30,6 @@ USER_AGENT = f"actionmap/{version('actionmap')}"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}")
 _NO_TARGET = re.compile(r"[\x00-\x20\x7f\\#]")
-#: HTTP itself sets these; given by somebody else they make the receiver see a different request than we sent.
-_NOT_OURS = frozenset(
-    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection"}
-    | {"te", "trailer", "transfer-encoding", "upgrade"}
-)
 
 
 class Outgoing(Struct, frozen=True):
@@ -87,11 +83,11 @@ def build_request(
     except UnicodeEncodeError:
         raise Unrenderable("the body holds half a surrogate pair, which is no UTF-8") from None
     headers = _Headers()
+    headers.put("User-Agent", USER_AGENT)
     for name, value in delivery.headers.items():
-        if name.lower() in _NOT_OURS:
+        if name.lower() in HTTP_HEADERS:
             raise Unrenderable(f"the header {name} is set by HTTP itself; take it out of the data action")
         headers.put(name, value)
-    headers.put("User-Agent", USER_AGENT)
     # What is not compressed cannot be a decompression bomb.
     headers.put("Accept-Encoding", "identity")
     headers.put("webhook-id", delivery.id)

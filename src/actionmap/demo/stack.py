@@ -130,7 +130,7 @@ async def _connected(parts: Parts, options: Options, keep_received: int | None) 
     async with (
         Receiver(signed_paths(integrations_of(parts), values), keep=keep_received) as receiver,
         HttpSender(EgressGuard(("127.0.0.1",)), environment_secrets(values), clock=wall_clock) as to_receiver,
-        await open_producer(settings) as producer,
+        await open_producer(settings, options.log_name) as producer,
     ):
         options.wrap_sender = lambda sender: SandboxSender(receiver, values, to_receiver, sender)
         engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, Field
 
 from actionmap.catalog.models.base import Definition, Model, Name
-from actionmap.catalog.models.integration import HeaderName
+from actionmap.catalog.models.integration import OwnHeaderName
 
 SuccessStatus = Annotated[str, Field(pattern=r"^[1-5]([0-9]{2}|xx)$")] | Annotated[int, Field(ge=100, le=599)]
 
@@ -26,6 +26,8 @@ def _check_path(path: str) -> str:
     literal = re.sub(r"\{\{.*?\}\}", "x", path)
     if any(segment in (".", "..") for segment in unquote(literal).split("/")):
         raise ValueError("a path has no '.' or '..' between its slashes")
+    if path.startswith("//") or "://" in literal:
+        raise ValueError("a path follows the integration's baseUrl; it names no scheme and no host")
     if any(character.isspace() or ord(character) < 32 or character in "\\#?" for character in literal):
         raise ValueError("a path has no spaces, backslashes, '?' or '#'; use params for the query")
     return path
@@ -46,7 +48,7 @@ class Request(Model):
 
     method: Literal["GET", "POST", "PUT", "PATCH", "HEAD", "DELETE", "OPTIONS"] = "POST"
     path: Annotated[str, AfterValidator(_check_path), Field(max_length=2000)] = ""
-    headers: dict[HeaderName, HeaderValue] = {}
+    headers: dict[OwnHeaderName, HeaderValue] = {}
     params: dict[str, str] = {}
     content_type: Literal["json"] = "json"
     body: Any = None

@@ -42,7 +42,28 @@ def _check_base_url(url: str) -> str:
     return url
 
 
+#: HTTP itself sets these; given by somebody else they make the receiver see a different request than we sent.
+HTTP_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+#: Set from the integration and the delivery, so that a definition's own would be overwritten.
+DELIVERY_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "authorization",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "x-hub-signature",
+        "x-hub-signature-256",
+    }
+)
+
+
 def _check_header(text: str) -> str:
+    if text.lower() in HTTP_HEADERS:
+        raise ValueError(f"the header {text} is set by HTTP itself; take it out")
     if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}", text):
         raise ValueError(f"{text!r} is no header name")
     return text
@@ -51,6 +72,16 @@ def _check_header(text: str) -> str:
 #: ``${ACTIONMAP_SECRET_…}``: the reference is stored, the value is read when a request is sent.
 Secret = Annotated[str, AfterValidator(_check_secret), Field(examples=["${ACTIONMAP_SECRET_CRM}"])]
 HeaderName = Annotated[str, AfterValidator(_check_header)]
+
+
+def _check_own_header(text: str) -> str:
+    if text.lower() in DELIVERY_HEADERS:
+        raise ValueError(f"the header {text} is set by actionmap, from auth, signing and the delivery's id")
+    return text
+
+
+#: A header that a definition may set without being overwritten.
+OwnHeaderName = Annotated[HeaderName, AfterValidator(_check_own_header)]
 
 
 class NoAuth(Model):
@@ -100,6 +131,8 @@ class Signing(Model):
     def _secret_to_sign_with(self) -> Self:
         if self.scheme != "none" and self.secret is None:
             raise ValueError(f"{self.scheme} needs a secret to sign with")
+        if self.scheme == "none" and self.secret is not None:
+            raise ValueError("scheme: none signs nothing, so it takes no secret")
         return self
 
 

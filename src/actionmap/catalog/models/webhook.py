@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from actionmap.catalog.models.base import Definition, Duration, Model, Name
-from actionmap.catalog.models.integration import HeaderName
+from actionmap.catalog.models.integration import OwnHeaderName
 
 Scalar = str | int | float | bool | None
 
@@ -55,7 +55,7 @@ class WebhookDelivery(Model):
     retry: Retry = Retry()
     order: Literal["bestEffort"] = "bestEffort"
     mode: Literal["async"] = "async"
-    idempotency_header: HeaderName = "Idempotency-Key"
+    idempotency_header: OwnHeaderName = "Idempotency-Key"
     log_request_body: Literal[False] = False
     log_response_body: Literal[False] = False
 
