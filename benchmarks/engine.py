@@ -135,7 +135,7 @@ class FloorLane(Lane):
         applied = await self._env.store.apply(self.partition, commit)
         assert applied.status == "ok"
         self._token, self._next = commit.token, commit.offset + 1
-        self._env.cache.put(self.partition, [_Known(visitor) for visitor in visitors - known.keys()])
+        self._env.cache.put(self.partition, [(_Known(visitor), 0) for visitor in visitors])
 
 
 class _Known(msgspec.Struct):
@@ -158,8 +158,9 @@ async def measure(kind: str, settings: Settings, total: int, state_bytes: int) -
     task = asyncio.create_task(consumer.run())
     await consumer.assigned.wait()
     started, cpu = time.perf_counter(), time.process_time()
-    while sum(lane.position or 0 for lane in consumer.lanes.values()) < total:  # noqa: ASYNC110 - a look costs nothing
+    while sum(lane.position or 0 for lane in consumer.lanes.values()) < total:
         await asyncio.sleep(0.005)
+        assert not engine.halted, engine.halted
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     size = await _mean_state(store, consumer.lanes)
     consumer.stop()

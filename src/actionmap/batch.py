@@ -84,11 +84,10 @@ class Batch:
         for letter in self.dead_letters:
             metrics.dead_letters.labels(letter.kind, letter.reason).inc()
         outcomes = Counter(decision.outcome for _, decision in self.decisions)
-        verdicts: Counter[tuple[str, str]] = Counter()
-        for _, decision in self.decisions:
-            verdicts.update((verdict.action_map, verdict.reason) for verdict in decision.verdicts)
-            for mapping in decision.missing_lookups:
-                metrics.missing_lookups.labels(mapping).inc()
+        verdicts = Counter((one.action_map, one.reason) for _, decision in self.decisions for one in decision.verdicts)
+        missing = Counter(mapping for _, decision in self.decisions for mapping in decision.missing_lookups)
+        for mapping, number in missing.items():
+            metrics.missing_lookups.labels(mapping).inc(number)
         for outcome, number in outcomes.items():
             metrics.events.labels(outcome).inc(number)
         for labels, number in verdicts.items():

@@ -3,7 +3,7 @@
 from actionmap.batch import MAX_OWED_BYTES, Batch
 from actionmap.decision import Decision
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import MEMOISED_CHARACTERS, Event, split_url
+from actionmap.event import MEMOISED_CHARACTERS, Event, Page
 from actionmap.store.cache import VisitorCache
 from actionmap.visitor import Visitor
 
@@ -55,8 +55,9 @@ def test_a_cache_stays_within_visitors_and_within_bytes():
 
 
 def test_long_texts_are_not_remembered():
-    first = split_url("https://a.example/" + "x" * MEMOISED_CHARACTERS)
-    again = split_url("https://a.example/" + "x" * MEMOISED_CHARACTERS)
-    short = split_url("https://a.example/x"), split_url("https://a.example/x")
-    assert first == again and first is not again
-    assert short[0] is short[1]
+    long = Page(url="https://a.example/" + "x" * MEMOISED_CHARACTERS)
+    short = Page(url="https://a.example/x")
+
+    assert long.parts == long.parts
+    assert long.parts is not long.parts
+    assert short.parts is short.parts

@@ -68,6 +68,7 @@ def parse_record(record: Record) -> Parsed:
             language=wire.language,
             attributes=wire.attributes or {},
             traits=wire.traits or {},
+            size=len(record.value),
         ),
         clamped,
         unknown,

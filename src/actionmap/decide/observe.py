@@ -21,14 +21,16 @@ MAX_BYTES = 32 * 1024
 #: Search terms kept of a session, and characters of each.
 MAX_SEARCH_TERMS = 50
 MAX_TERM_CHARACTERS = 200
-#: Values up to this size need no look at the whole: so many of them as there may be names are bounded anyway.
-_SMALL_BYTES = 256
+#: What is kept is measured at a visitor's every 16th event, and at each one whose record is larger than this: so it can
+#: never be larger than MAX_BYTES and 15 small records, and measuring costs next to nothing.
+_SMALL_RECORD_BYTES = 1024
+_MEASURED_EVERY = 16
 
 
 def observe_late(visitor: Visitor | None, event: Event) -> Visitor:
     """The visitor after a late event: it updates traits and customer, and counts in nothing."""
     after = _known(visitor, event)
-    _identify(after, event)
+    _identify(after, event, measured=True)
     return after
 
 
@@ -42,13 +44,14 @@ def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, session_t
         session_timeout_ms: A longer gap than this starts a new session.
     """
     after = _known(visitor, event)
-    _identify(after, event)
+    measured = event.size > _SMALL_RECORD_BYTES or after.event_count % _MEASURED_EVERY == _MEASURED_EVERY - 1
+    _identify(after, event, measured=measured)
     after.first_seen_at = min(after.first_seen_at, event.time)
     after.last_seen_at = max(after.last_seen_at, event.time)
     after.event_count += 1
     session = _session(after, event, session_timeout_ms)
     after.session = session
-    _enrich(session, event)
+    _enrich(session, event, measured=measured)
     scope = Scope(event, after, session)
     _count(scope, rulebook)
     _assign_segments(scope, rulebook)
@@ -61,17 +64,17 @@ def _known(visitor: Visitor | None, event: Event) -> Visitor:
     return replace(visitor)
 
 
-def _identify(after: Visitor, event: Event) -> None:
+def _identify(after: Visitor, event: Event, *, measured: bool) -> None:
     if event.traits:
-        after.traits = _newest(after.traits, event.traits)
+        after.traits = _newest(after.traits, event.traits, measured)
     if event.customer_id is not None:
         after.customer_id = event.customer_id
 
 
-def _newest(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def _newest(old: dict[str, Any], new: dict[str, Any], measured: bool) -> dict[str, Any]:
     """``old`` with ``new`` over it; where that grows too large, the names that came first are left out."""
     merged = {**old, **new}
-    if len(merged) > MAX_NAMES or any(len(name) + _size(value) > _SMALL_BYTES for name, value in new.items()):
+    if measured or len(merged) > MAX_NAMES:
         newest_first = [*reversed(new), *(name for name in reversed(old) if name not in new)][:MAX_NAMES]
         sizes = accumulate(len(name) + _size(merged[name]) for name in newest_first)
         kept = [name for name, size in zip(newest_first, sizes, strict=True) if size <= MAX_BYTES]
@@ -97,14 +100,14 @@ def _session(after: Visitor, event: Event, timeout_ms: int) -> Session:
     return session
 
 
-def _enrich(session: Session, event: Event) -> None:
+def _enrich(session: Session, event: Event, *, measured: bool) -> None:
     session.event_count += 1
     if event.name == PAGE_VIEWED:
         session.pageview_count += 1
     if event.customer_id is not None:
         session.authenticated = True
     if event.attributes:
-        session.attributes = _newest(session.attributes, event.attributes)
+        session.attributes = _newest(session.attributes, event.attributes, measured)
     term = (event.search_query or "")[:MAX_TERM_CHARACTERS]
     if term and term not in session.search_terms:
         session.search_terms = [*session.search_terms, term][-MAX_SEARCH_TERMS:]
