@@ -58,7 +58,7 @@ class Delivery(Struct, frozen=True, omit_defaults=True, gc=False):
 class Attempt(Struct, frozen=True, gc=False):
     """One try of a delivery, and what follows from it."""
 
-    outcome: Literal["delivered", "retry", "dead", "held"]
+    outcome: Literal["delivered", "retry", "dead"]
     #: HTTP status; None when no response came.
     status: int | None = None
     #: Why it was no success, in words for people; holds no secret.

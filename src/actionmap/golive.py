@@ -122,27 +122,32 @@ def _webhook_published(chain: _Chain, _: Surroundings) -> Check:
 
 
 def _action_map_active(chain: _Chain, _: Surroundings) -> Check:
-    name = chain.action_map.name
-    if chain.action_map.active:
-        return Check("action-map-active", "pass", f"the action map {name} is active")
-    fix = f"activate it: active: true, or POST /api/v1/action-maps/{name}/activate"
-    return Check("action-map-active", "fail", f"the action map {name} is inactive", fix)
+    some = chain.action_map
+    return _switched(
+        "action-map-active", f"the action map {some.name}", some.active, f"action-maps/{some.name}/activate"
+    )
 
 
 def _integration_active(chain: _Chain, _: Surroundings) -> Check:
-    name = chain.integration.name
-    if chain.integration.active:
-        return Check("integration-active", "pass", f"the integration {name} is active")
-    fix = f"activate it: active: true, or POST /api/v1/integrations/{name}/activate"
-    return Check("integration-active", "fail", f"the integration {name} is inactive", fix)
+    some = chain.integration
+    path = f"integrations/{some.name}/activate"
+    return _switched("integration-active", f"the integration {some.name}", some.active, path)
 
 
 def _data_action_published(chain: _Chain, _: Surroundings) -> Check:
-    name = chain.data_action.name
-    if chain.data_action.state == "published":
-        return Check("data-action-published", "pass", f"the data action {name} is published")
-    fix = f"publish it: state: published, or POST /api/v1/data-actions/{name}/publish"
-    return Check("data-action-published", "fail", f"the data action {name} is a draft", fix)
+    some, published = chain.data_action, chain.data_action.state == "published"
+    return _switched(
+        "data-action-published", f"the data action {some.name}", published, f"data-actions/{some.name}/publish"
+    )
+
+
+def _switched(name: str, what: str, is_on: bool, path: str) -> Check:
+    """A check of what one field, or one POST to ``path``, switches on."""
+    publishes = path.endswith("/publish")
+    if is_on:
+        return Check(name, "pass", f"{what} is {'published' if publishes else 'active'}")
+    fix = f"{'publish it: state: published' if publishes else 'activate it: active: true'}, or POST /api/v1/{path}"
+    return Check(name, "fail", f"{what} is {'a draft' if publishes else 'inactive'}", fix)
 
 
 def _contract_mapped(chain: _Chain, _: Surroundings) -> Check:

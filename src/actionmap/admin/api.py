@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection
 from heapq import nlargest
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from actionmap.collect.problem import Refusal
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import to_rfc3339
 from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.simulate import firing
 from actionmap.store.protocols import Store
@@ -60,7 +60,7 @@ def create_api(
 
     async def surroundings() -> Surroundings:
         return Surroundings(
-            now=time.time_ns() // 1_000_000,
+            now=wall_clock(),
             egress_hosts=egress_hosts,
             egress_networks=egress_networks,
             secret_is_set=secret_is_set,

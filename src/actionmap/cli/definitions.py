@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from actionmap.catalog.plan import to_yaml_documents
 from actionmap.cli.client import Client
 from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, note, out, print_findings, shown
 from actionmap.errors import DefinitionError, SettingsError
+from actionmap.process import wall_clock
 from actionmap.settings import load_settings
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")]
@@ -141,7 +141,7 @@ def lint(
         definitions, sources = parse_documents(read_folder(folder))
         found = lint_definitions(
             definitions,
-            now=time.time_ns() // 1_000_000,
+            now=wall_clock(),
             allow_hosts=settings.egress_hosts,
             allow_networks=settings.egress_networks,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from actionmap.decide import Policy
 from actionmap.demo.stack import read_rules
 from actionmap.errors import SettingsError
 from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.process import wall_clock
 from actionmap.settings import load_settings
 from actionmap.simulate import Simulation, firing
 from actionmap.simulate import simulate as run_simulation
@@ -68,7 +68,7 @@ def check_golive_command(
 def _asked_of_files(rules: Path, action_map: str | None) -> list[dict[str, Any]]:
     definitions, settings = read_rules(rules), load_settings()
     around = Surroundings(
-        now=time.time_ns() // 1_000_000,
+        now=wall_clock(),
         egress_hosts=settings.egress_hosts,
         egress_networks=settings.egress_networks,
     )

@@ -22,7 +22,7 @@ from httpx_aiohttp import AiohttpTransport
 from actionmap.catalog.models.integration import Integration
 from actionmap.deliver.egress import EgressBlocked, EgressGuard, GuardedResolver, Lookup, SystemLookup
 from actionmap.deliver.failure import FAILURES, broke_off, failed
-from actionmap.deliver.request import Outgoing, SecretReader, build_request
+from actionmap.deliver.request import HttpRequest, SecretReader, build_request
 from actionmap.deliver.retry import meaning, parse_retry_after
 from actionmap.delivery import Attempt, Delivery
 from actionmap.errors import SettingsError, Unrenderable
@@ -135,7 +135,7 @@ class HttpSender:
             retry_after_s=parse_retry_after(exchange.retry_after, now=self._clock()),
         )
 
-    async def _exchange(self, outgoing: Outgoing, timeout_s: float) -> _Exchange:
+    async def _exchange(self, outgoing: HttpRequest, timeout_s: float) -> _Exchange:
         exchange = _Exchange()
         token = _current.set(exchange)
         try:
@@ -155,7 +155,7 @@ class HttpSender:
             _current.reset(token)
         return exchange
 
-    async def _send_once(self, outgoing: Outgoing, exchange: _Exchange) -> None:
+    async def _send_once(self, outgoing: HttpRequest, exchange: _Exchange) -> None:
         if not self._transports:
             raise RuntimeError("the sender is not open: use it in `async with`")
         request = httpx.Request(

@@ -32,7 +32,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}")
 _NO_TARGET = re.compile(r"[\x00-\x20\x7f\\#]")
 
 
-class Outgoing(Struct, frozen=True):
+class HttpRequest(Struct, frozen=True):
     """One HTTP request, ready to be sent."""
 
     method: str
@@ -42,7 +42,7 @@ class Outgoing(Struct, frozen=True):
 
     def __repr__(self) -> str:
         # Headers hold credentials: they must not end in a log or a traceback.
-        return f"Outgoing({self.method} to a URL with {len(self.headers)} headers)"
+        return f"HttpRequest({self.method} to a URL with {len(self.headers)} headers)"
 
 
 def environment_secrets(environ: Mapping[str, str]) -> SecretReader:
@@ -64,7 +64,7 @@ def environment_secrets(environ: Mapping[str, str]) -> SecretReader:
 
 def build_request(
     delivery: Delivery, integration: Integration, read_secret: SecretReader, *, timestamp_s: int
-) -> Outgoing:
+) -> HttpRequest:
     """The request of one attempt.
 
     Args:
@@ -97,7 +97,7 @@ def build_request(
         | _signature(delivery, integration, read_secret, body or b"", timestamp_s)
     ).items():
         headers.put(name, value)
-    return Outgoing(delivery.method, url, headers.as_dict(), body)
+    return HttpRequest(delivery.method, url, headers.as_dict(), body)
 
 
 class _Headers:

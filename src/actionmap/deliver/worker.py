@@ -11,9 +11,9 @@ from typing import Protocol
 import msgspec
 
 from actionmap.catalog.models.integration import Integration
-from actionmap.deliver.lane import Lane, Waiting
 from actionmap.deliver.outcome import Outcomes
 from actionmap.deliver.owned import Owned
+from actionmap.deliver.queue import Queue, Waiting
 from actionmap.deliver.retry import is_too_old
 from actionmap.deliver.settle import STORE_AWAY, backoff_s
 from actionmap.delivery import Attempt, Delivery
@@ -86,7 +86,7 @@ class DeliveryWorker:
         self._lease_ms = lease_ms
         self._log = logger("deliver")
         self._owned: dict[int, Owned] = {}
-        self._lanes: defaultdict[str, Lane[Owned]] = defaultdict(Lane)
+        self._queues: defaultdict[str, Queue[Owned]] = defaultdict(Queue)
         self._in_flight = 0
         self._waiting = 0
         self._has_slot = asyncio.Event()
@@ -152,10 +152,10 @@ class DeliveryWorker:
         owned.ours = False
         owned.woken.set()
         now = self._clock()
-        for lane in self._lanes.values():
-            mine = [waiting for waiting in lane.waiting if waiting.owner is owned]
+        for queue in self._queues.values():
+            mine = [waiting for waiting in queue.waiting if waiting.owner is owned]
             for waiting in mine:
-                lane.waiting.remove(waiting)
+                queue.waiting.remove(waiting)
                 self._waiting -= 1
                 self._put_back(waiting, now)
         owned.count(0)
@@ -215,52 +215,52 @@ class DeliveryWorker:
     def _admit(self, waiting: Waiting[Owned]) -> None:
         """Start an attempt, or let the delivery wait here, or put it back, or give it up."""
         delivery, owned = waiting.delivery, waiting.owner
-        lane = self._lanes[delivery.integration]
+        queue = self._queues[delivery.integration]
         integration = self._find_integration(delivery.integration)
         if integration is None:
             self._outcomes.bury(
                 owned, delivery, "integration-gone", f"there is no integration {delivery.integration} any more"
             )
         elif not integration.active:
-            self._hold(owned, delivery, lane)
+            self._hold(owned, delivery, queue)
         elif (size := _size(delivery)) > integration.limits.max_body_bytes:
             detail = f"the body has {size} bytes, the integration takes {integration.limits.max_body_bytes}"
             self._outcomes.bury(owned, delivery, "body-too-large", detail)
-        elif self._is_free(lane, integration):
-            self._start(owned, delivery, integration, lane)
-        elif self._waiting < MOST_WAITING and lane.has_room(integration.limits.concurrency):
-            lane.waiting.append(waiting)
+        elif self._is_free(queue, integration):
+            self._start(owned, delivery, integration, queue)
+        elif self._waiting < MOST_WAITING and queue.has_room(integration.limits.concurrency):
+            queue.waiting.append(waiting)
             self._waiting += 1
         else:
             concurrency = integration.limits.concurrency
-            at = lane.later(self._clock(), concurrency=concurrency, soonest_ms=BUSY_MS, longest_ms=BUSY_LONGEST_MS)
+            at = queue.later(self._clock(), concurrency=concurrency, soonest_ms=BUSY_MS, longest_ms=BUSY_LONGEST_MS)
             owned.settler.keep(delivery, at)
         if integration is not None and integration.active:
-            lane.held = False
+            queue.held = False
 
-    def _is_free(self, lane: Lane[Owned], integration: Integration) -> bool:
-        return self._in_flight < self._max_in_flight and lane.in_flight < integration.limits.concurrency
+    def _is_free(self, queue: Queue[Owned], integration: Integration) -> bool:
+        return self._in_flight < self._max_in_flight and queue.in_flight < integration.limits.concurrency
 
-    def _hold(self, owned: Owned, delivery: Delivery, lane: Lane[Owned]) -> None:
+    def _hold(self, owned: Owned, delivery: Delivery, queue: Queue[Owned]) -> None:
         now = self._clock()
         if is_too_old(delivery, now):
             self._outcomes.bury(
                 owned, delivery, "too-old", f"the integration {delivery.integration} was inactive too long"
             )
             return
-        if not lane.held:
-            lane.held = True
+        if not queue.held:
+            queue.held = True
             self._log.warning("delivery.held", integration=delivery.integration, reason="the integration is inactive")
-        at = lane.spread(now, gap_ms=HELD_GAP_MS, soonest_ms=HELD_MS, longest_ms=HELD_LONGEST_MS)
+        at = queue.spread(now, gap_ms=HELD_GAP_MS, soonest_ms=HELD_MS, longest_ms=HELD_LONGEST_MS)
         owned.settler.keep(msgspec.structs.replace(delivery, last_error="held: the integration is inactive"), at)
 
-    def _start_waiting(self, lane: Lane[Owned]) -> None:
-        while lane.waiting and not self._stopping.is_set():
-            head = lane.waiting[0]
+    def _start_waiting(self, queue: Queue[Owned]) -> None:
+        while queue.waiting and not self._stopping.is_set():
+            head = queue.waiting[0]
             integration = self._find_integration(head.delivery.integration)
-            if integration is not None and integration.active and not self._is_free(lane, integration):
+            if integration is not None and integration.active and not self._is_free(queue, integration):
                 return
-            lane.waiting.popleft()
+            queue.waiting.popleft()
             self._waiting -= 1
             now = self._clock()
             if now + 1000 * head.delivery.timeout_s + LEASE_MARGIN_MS > head.lease_ends:
@@ -277,16 +277,16 @@ class DeliveryWorker:
 
     # --- attempts
 
-    def _start(self, owned: Owned, delivery: Delivery, integration: Integration, lane: Lane[Owned]) -> None:
+    def _start(self, owned: Owned, delivery: Delivery, integration: Integration, queue: Queue[Owned]) -> None:
         if self._tasks is None:
             return  # run() is over; the lease brings the delivery back
-        self._count(owned, lane, 1)
-        task = self._tasks.create_task(self._attempt(owned, delivery, integration, lane))
+        self._count(owned, queue, 1)
+        task = self._tasks.create_task(self._attempt(owned, delivery, integration, queue))
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
 
-    def _count(self, owned: Owned, lane: Lane[Owned], change: int) -> None:
-        lane.in_flight += change
+    def _count(self, owned: Owned, queue: Queue[Owned], change: int) -> None:
+        queue.in_flight += change
         owned.count(change)
         self._in_flight += change
         self._metrics.in_flight.inc(change)
@@ -295,7 +295,7 @@ class DeliveryWorker:
         else:
             self._has_slot.clear()
 
-    async def _attempt(self, owned: Owned, delivery: Delivery, integration: Integration, lane: Lane[Owned]) -> None:
+    async def _attempt(self, owned: Owned, delivery: Delivery, integration: Integration, queue: Queue[Owned]) -> None:
         try:
             try:
                 attempt = await self._sender.send(delivery, integration)
@@ -303,17 +303,17 @@ class DeliveryWorker:
                 # A fault of ours costs this delivery an attempt; it must not end the worker.
                 self._log.exception("delivery.fault", id=delivery.id, integration=delivery.integration)
                 attempt = Attempt("retry", error=f"a fault inside actionmap: {type(error).__name__}")
-            lane.finished(attempt.duration_s)
+            queue.finished(attempt.duration_s)
             self._outcomes.settle(owned, delivery, attempt)
         finally:
             was_full = self._in_flight >= self._max_in_flight
-            self._count(owned, lane, -1)
+            self._count(owned, queue, -1)
         if was_full:
             # The slot belongs to everybody: first to who has the fewest.
-            for other in sorted(self._lanes.values(), key=lambda one: one.in_flight):
+            for other in sorted(self._queues.values(), key=lambda one: one.in_flight):
                 self._start_waiting(other)
         else:
-            self._start_waiting(lane)
+            self._start_waiting(queue)
 
 
 def _size(delivery: Delivery) -> int:

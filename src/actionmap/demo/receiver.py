@@ -14,6 +14,8 @@ from typing import Literal
 
 from aiohttp import web
 
+from actionmap.process import wall_clock
+
 Scheme = Literal["standardWebhooks", "xHubSignature", "xHubSignature256"]
 
 #: Seconds by which the time in a signature may differ from ours.
@@ -94,7 +96,7 @@ class Receiver:
             path=request.raw_path,
             headers=headers,
             body=body,
-            at=time.time_ns() // 1_000_000,
+            at=wall_clock(),
             status=status,
         )
         async with self._changed:

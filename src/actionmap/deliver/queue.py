@@ -1,4 +1,4 @@
-"""Lane: what waits for one integration in this worker, so that a slow one holds up nobody but itself."""
+"""Queue: what waits for one integration in this worker, so that a slow one holds up nobody but itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Waiting(NamedTuple, Generic[Owner]):
     lease_ends: int
 
 
-class Lane(Generic[Owner]):
+class Queue(Generic[Owner]):
     """In flight and waiting deliveries of one integration."""
 
     def __init__(self) -> None:
