@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check lint format bench lock clean
+.PHONY: help install demo dev test test-kafka check lint format bench lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/' | expand -t 14
@@ -30,6 +30,10 @@ dev: install ## Run the embedded stack on loopback until Ctrl-C
 
 test: install ## Run all tests
 	@$(BIN)/pytest
+
+test-kafka: install ## Run the tests on Apache Kafka itself (needs Java 17 or later, and Maven)
+	@$(BIN)/python tests/kafka/apache.py
+	@$(BIN)/pytest --kafka tests/kafka
 
 lint: install ## Format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

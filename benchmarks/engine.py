@@ -23,11 +23,12 @@ from typing import Any
 
 import msgspec
 
-from actionmap.app import Engine, Options, open_producer, open_store, prepare_topic
+from actionmap.app import open_producer, open_store, prepare_topic
 from actionmap.catalog.documents import Document
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.producer import Outgoing
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
+from actionmap.engine import Engine, Options
 from actionmap.event import to_rfc3339
 from actionmap.pipeline import Lane
 from actionmap.process import tune_garbage_collector, wall_clock
@@ -123,18 +124,20 @@ class FloorLane(Lane):
 
     state = b""
 
-    async def _evaluate(self, records: Any) -> None:
+    async def _evaluate(self, claim: Any, records: Any) -> None:
+        if not records:
+            return
         wires = [parse_event(record.value) for record in records]
         visitors = {wire.visitor_id for wire in wires}
         known = self._env.cache.get(self.partition, visitors)
-        await self._env.store.load(self.partition, sorted(visitors - known.keys()))
+        await self._env.store.load(self.partition, sorted(visitors - known.keys()), claim.token)
         commit = Commit(
-            expected_token=self._token, token=self._env.new_token(), offset=records[-1].offset, revision=0,
+            expected_token=claim.token, token=self._env.new_token(), offset=records[-1].offset, revision=0,
             stream_time=0, visitors=[(visitor, self.state) for visitor in visitors],
         )  # fmt: skip
         applied = await self._env.store.apply(self.partition, commit)
         assert applied.status == "ok"
-        self._token, self._next = commit.token, commit.offset + 1
+        claim.token, claim.next = commit.token, commit.offset + 1
         self._env.cache.put(self.partition, [(_Known(visitor), 0) for visitor in visitors])
 
 

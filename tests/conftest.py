@@ -16,6 +16,11 @@ for name in [name for name in os.environ if name.startswith("ACTIONMAP_")]:
 _numbers = count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that `make test-kafka` gives."""
+    parser.addoption("--kafka", action="store_true", help="run the tests in tests/kafka, on Apache Kafka itself")
+
+
 @contextmanager
 def _running(part: AbstractAsyncContextManager[str]) -> Iterator[str]:
     with asyncio.Runner() as runner:

@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actionmap.catalog.documents import Document
 from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.consume.parse import Record
 from actionmap.consume.positions import Log
+from actionmap.errors import FenceMoved
 from actionmap.pipeline import Lane
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Applied, Commit, Fence
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt
 
 PARTITION = 3
 #: When the records of the scripted log came, in milliseconds since 1970.
@@ -70,6 +71,25 @@ class WatchedStore(MemoryStore):
         await self._tell(done.status)
         return done
 
+    async def load(self, partition: int, visitor_ids: Sequence[str], token: str | None = None) -> list[bytes | None]:
+        try:
+            return await super().load(partition, visitor_ids, token)
+        except FenceMoved:
+            await self._tell("mismatch")
+            raise
+
+    async def due(self, partition: int, token: str, *, until: int, limit: int) -> Due:
+        try:
+            return await super().due(partition, token, until=until, limit=limit)
+        except FenceMoved:
+            await self._tell("mismatch")
+            raise
+
+    async def halt(self, partition: int, halt: Halt) -> None:
+        await super().halt(partition, halt)
+        async with self.changed:
+            self.changed.notify_all()
+
     async def _tell(self, status: str) -> None:
         async with self.changed:
             self.statuses.append(status)
@@ -99,6 +119,8 @@ class ScriptedLog:
         self.cluster = "cluster-1"
         self.partitions = 8
         self.seeks: list[int] = []
+        #: When its first record came; each of the others a millisecond after the one before.
+        self.recorded_at = T0
         #: Raised, and taken away, by the next looks at the log.
         self.troubles: list[Exception] = []
         self.lane: Lane | None = None
@@ -122,7 +144,7 @@ class ScriptedLog:
     def append(self, *values: bytes | None, key: bytes | None = None) -> int:
         """Add records, and hand them over; returns the offset of the last one."""
         for value in values:
-            self._records.append(Record("events", self.partition, self.end, T0 + self.end, key, value))
+            self._records.append(Record("events", self.partition, self.end, self.recorded_at + self.end, key, value))
         self._hand_over()
         return self.end - 1
 

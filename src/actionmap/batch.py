@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from actionmap.decide import Timeline
 from actionmap.decision import Decision
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import Event
@@ -35,38 +37,72 @@ class Batch:
     #: How many records it has taken.
     records: int = 0
     owed_bytes: int = 0
+    #: Visitor → when its next timer was due before, as the store knows it.
+    timers_before: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         """True when it should be committed before it takes another record."""
         return self.owed_bytes > MAX_OWED_BYTES
 
+    def note_timers(self, due: Iterable[tuple[str, int]]) -> None:
+        """Remember which of the visitors loaded have a timer in the store; one that is stored no more loses it."""
+        self.timers_before = {id_: visitor.next_due for id_, visitor in self.visitors.items() if visitor.waits}
+        self.timers_before.update((id_, at) for id_, at in due if id_ not in self.visitors)
+
     def add(self, event: Event, decision: Decision) -> None:
-        """Take over what ``event`` has led to; the next event of its visitor starts from there."""
+        """Take over what ``event`` has led to."""
         self.records += 1
-        self.stream_time = max(self.stream_time, event.time)
+        self._note(event, decision)
+
+    def run_timers(self, timeline: Timeline, until: int, owed_at: int) -> None:
+        """Fire what is due at or before ``until`` and take over what that leads to."""
+        if timeline.next_due is not None and timeline.next_due <= until:
+            for event, decision in timeline.run_timers(until, owed_at):
+                self._note(event, decision)
+
+    def _note(self, event: Event, decision: Decision) -> None:
         self.decisions.append((event, decision))
         if decision.outcome == "duplicate":
             return
-        self.visitors[event.visitor_id] = decision.visitor
-        self.changed.add(event.visitor_id)
+        self.changed.add(decision.visitor.id)
         for delivery in decision.deliveries:
             self.deliveries.append(delivery)
             self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
         for letter in decision.dead_letters:
-            self._bury(letter)
+            self.bury(letter)
 
     def add_dead(self, letter: DeadLetter) -> None:
         """Take over a record that is no event, or that could not be judged."""
         self.records += 1
-        self._bury(letter)
+        self.bury(letter)
 
-    def _bury(self, letter: DeadLetter) -> None:
+    def bury(self, letter: DeadLetter) -> None:
+        """Owe people a dead letter."""
         self.dead_letters.append(letter)
         self.owed_bytes += len(letter.value or "") + _ENVELOPE_BYTES
 
-    def as_commit(self, *, expected_token: str, token: str, offset: int, revision: int) -> Commit:
-        """The commit that brings this batch, whose last record has ``offset``, into the store."""
+    def _timers(self) -> list[tuple[str, int | None]]:
+        before = self.timers_before
+        after = {
+            id_: visitor.next_due for id_ in self.changed if (visitor := self.visitors[id_]).waits or id_ in before
+        }
+        gone = {id_: None for id_ in before if id_ not in self.visitors}
+        return [(id_, due) for id_, due in (after | gone).items() if due != before.get(id_)]
+
+    def as_commit(
+        self, *, expected_token: str, token: str, offset: int, revision: int, stream_time_at: int, fingerprint: str
+    ) -> Commit:
+        """The commit that brings this batch into the store.
+
+        Args:
+            expected_token: The token its computation started from.
+            token: A fresh one.
+            offset: Of its last record; of the last one before it when it holds none.
+            revision: Of the rulebook that judged it.
+            stream_time_at: Wall clock when its stream time was reached, in milliseconds since 1970.
+            fingerprint: Of the record at ``offset``.
+        """
         self.stored = [(id_, encode_visitor(self.visitors[id_])) for id_ in self.changed]
         return Commit(
             expected_token=expected_token,
@@ -74,7 +110,10 @@ class Batch:
             offset=offset,
             revision=revision,
             stream_time=self.stream_time,
+            stream_time_at=stream_time_at,
+            fingerprint=fingerprint,
             visitors=self.stored,
+            timers=self._timers(),
             deliveries=self.deliveries,
             dead_letters=self.dead_letters,
         )
@@ -84,6 +123,7 @@ class Batch:
         for letter in self.dead_letters:
             metrics.dead_letters.labels(letter.kind, letter.reason).inc()
         outcomes = Counter(decision.outcome for _, decision in self.decisions)
+        metrics.timers.inc(outcomes.pop("timer", 0))
         verdicts = Counter((one.action_map, one.reason) for _, decision in self.decisions for one in decision.verdicts)
         missing = Counter(mapping for _, decision in self.decisions for mapping in decision.missing_lookups)
         for mapping, number in missing.items():

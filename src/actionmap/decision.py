@@ -20,6 +20,10 @@ Reason = Literal[
     "lookup-missing",
     "unrenderable",
     "error",
+    # A wait began, ended without firing, or could not begin.
+    "waiting",
+    "cancelled",
+    "too-many-waits",
 ]
 
 
@@ -33,10 +37,10 @@ class Verdict(Struct, frozen=True, gc=False):
 
 
 class Decision(Struct, frozen=True, gc=False):
-    """What one event leads to."""
+    """What one event, or one timer, leads to."""
 
-    #: ``judged``; ``duplicate`` and ``late`` events are not judged.
-    outcome: Literal["judged", "duplicate", "late"]
+    #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over.
+    outcome: Literal["judged", "duplicate", "late", "timer"]
     #: The visitor with this event in it.
     visitor: Visitor
     verdicts: tuple[Verdict, ...] = ()

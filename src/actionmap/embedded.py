@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import platform
-import signal
 import socket
 import sys
 import uuid
@@ -15,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from actionmap.errors import Unreachable
+from actionmap.process import end_with_parent
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
@@ -95,7 +94,7 @@ async def _process(what: str, address: str, command: tuple[str, ...], log: Path 
     # A session of its own, so that Ctrl-C reaches actionmap first and it can stop its parts in order.
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-        start_new_session=True, preexec_fn=_end_with_parent,
+        start_new_session=True, preexec_fn=end_with_parent,
     )  # fmt: skip
     try:
         await _started(process, what, address, log)
@@ -104,13 +103,6 @@ async def _process(what: str, address: str, command: tuple[str, ...], log: Path 
         await _stop(process)
         if log:
             output.close()  # type: ignore[union-attr]
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to end this child when actionmap itself is killed: an orphan would keep the data folder open."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 async def _started(process: asyncio.subprocess.Process, what: str, address: str, log: Path | None) -> None:

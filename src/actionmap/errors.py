@@ -8,6 +8,7 @@ ActionmapError
 ├── NotFound             there is no such thing
 ├── Rejected             a record becomes a dead letter, with its reason
 ├── Unrenderable         a request cannot be built from its values: the delivery is dead at birth
+├── Stuck                this worker does not advance and ends, to be started again
 └── PartitionHalted      a partition stops because going on would be a guess
 """
 
@@ -80,5 +81,25 @@ class Unrenderable(ActionmapError):
     """A request cannot be built from its values; the delivery is dead at birth and kept as a dead letter."""
 
 
+class Stuck(ActionmapError):
+    """This worker lags and does not advance although nothing holds it up; it ends, to be started again."""
+
+
+class FenceMoved(ActionmapError):
+    """The fence of a partition holds another token than its worker left: ``owner`` has claimed it since, or the store
+    lost its last writes."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"the partition's fence was moved by {owner or 'nobody known'}")
+
+
 class PartitionHalted(ActionmapError):
-    """A partition stops because going on would be a guess; the message says why and what to do."""
+    """A partition stops because going on would be a guess.
+
+    ``reason`` is a fixed word (`consume.positions.HaltReason`); the message says why and what to do.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)

@@ -16,6 +16,7 @@ from actionmap.catalog.parse import nearest
 from actionmap.catalog.rulebook import asked_segments
 from actionmap.errors import NotFound
 from actionmap.event import to_millis, to_rfc3339
+from actionmap.store.durability import Guarantees
 
 Status = Literal["pass", "fail", "warn", "skip"]
 
@@ -60,8 +61,8 @@ class Surroundings:
     egress_networks: tuple[Network, ...] = ()
     #: Whether the environment variable of a secret is set.
     secret_is_set: Callable[[str], bool] | None = None
-    #: What the store promises to keep, in words (`Store.durability`).
-    durability: str | None = None
+    #: What the store promises to keep; None when there is no store to ask.
+    guarantees: Guarantees | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +209,11 @@ def _credentials_present(chain: _Chain, around: Surroundings) -> Check:
 
 
 def _store_durable(_: _Chain, around: Surroundings) -> Check:
-    if around.durability is None:
+    if around.guarantees is None:
         return Check("store-durable", "skip", "only the running system knows its store")
-    if around.durability.startswith(("full", "good")):
-        return Check("store-durable", "pass", around.durability)
-    return Check("store-durable", "warn", around.durability, "appendonly yes, appendfsync always, noeviction")
+    if not around.guarantees.missing:
+        return Check("store-durable", "pass", around.guarantees.words)
+    return Check("store-durable", "warn", around.guarantees.words, "appendonly yes, appendfsync always, noeviction")
 
 
 _CHECKS: tuple[Callable[[_Chain, Surroundings], Check], ...] = (

@@ -15,17 +15,18 @@ import msgspec
 
 from actionmap.batch import Batch
 from actionmap.catalog.rulebook import Rulebook
-from actionmap.consume.parse import Record, dead_letter, parse_record
-from actionmap.consume.positions import Log, OnGap, start_position
-from actionmap.decide import Policy, decide
+from actionmap.claim import Claim, Claimant
+from actionmap.consume.parse import Record, fingerprint
+from actionmap.consume.positions import Log, OnGap
+from actionmap.decide import Policy
 from actionmap.decision import Decision
-from actionmap.delivery import DeadLetter
-from actionmap.errors import PartitionHalted, Rejected, Unreachable
+from actionmap.errors import FenceMoved, PartitionHalted, Unreachable
+from actionmap.evaluation import Evaluation, Parsed
 from actionmap.event import Event
 from actionmap.store.cache import VisitorCache
-from actionmap.store.protocols import PartitionStore
+from actionmap.store.protocols import Applied, Commit, Halt, PartitionStore, Resume
+from actionmap.stream_time import StreamTime
 from actionmap.telemetry import Metrics, logger
-from actionmap.visitor import Visitor, decode_visitor
 
 BATCH_RECORDS = 500
 BATCH_BYTES = 256 * 1024
@@ -49,10 +50,13 @@ class LaneEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     new_token: Callable[[], str]
     #: A number in [0, 1), to spread retries.
     random: Callable[[], float]
+    #: Seconds of a clock that nobody sets, and milliseconds since 1970: how stream time goes on without records.
+    monotonic: Callable[[], float]
+    wall_clock: Callable[[], int]
     metrics: Metrics
     on_gap: OnGap = "halt"
     cache: VisitorCache
-    #: Called for each decision that is in the store.
+    #: Called for each decision that is in the store; for a timer with the event that its wait began with.
     on_decision: Callable[[Event, Decision], None] | None = None
     #: Called when deliveries of a partition are in the outbox.
     on_owed: Callable[[int], None] = lambda _: None
@@ -82,43 +86,66 @@ class Lane:
         self._look_up = look_up
         self._seek = seek
         self._log = logger("pipeline").bind(partition=partition)
+        self._evaluation = Evaluation(
+            partition, environment.store, environment.cache, environment.policy, environment.metrics
+        )
+        self._stream = StreamTime(environment.monotonic, environment.wall_clock)
         self._queue: deque[Record] = deque()
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
-        self._token = ""
-        self._stream_time = -1
-        self._next = -1
-        self._claimed = False
+        self._claimant = Claimant(
+            store=environment.store,
+            owner=environment.owner,
+            new_token=environment.new_token,
+            on_gap=environment.on_gap,
+        )
+        #: None before the claim, and when it turned out to be lost.
+        self._claim: Claim | None = None
+        #: Until when the log is known to have held nothing after `position`, on the monotonic clock.
+        self._quiet_until = 0.0
         self._closing = asyncio.Event()
         self._idle = asyncio.Event()
         #: Why the lane stopped; "" while it runs.
         self.halted = ""
+        #: What outside of this process it waits for before it goes on; "" while nothing holds it up.
+        self.waits_for = ""
 
     @property
     def position(self) -> int | None:
         """The offset after the last one whose effects are in the store; None before the claim."""
-        return self._next if self._claimed else None
+        return self._claim.next if self._claim else None
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Records, and their bytes, that wait here."""
+        return len(self._queue), self._queued_bytes
 
     @property
     def wants_records(self) -> bool:
         """False before the claim and while enough records wait; the poll loop then leaves the partition alone."""
-        return (
-            self._claimed and not self.halted and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
-        )
+        return self._claim is not None and len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES
 
     def offer(self, records: Sequence[Record]) -> None:
         """Queue ``records``, which follow each other in offset order; before the claim they are dropped (seek brings
         them again)."""
-        if not self._claimed or self._closing.is_set():
+        if self._claim is None or self._closing.is_set():
             return
         for record in records:
             self._queue.append(record)
             self._queued_bytes += len(record.value or b"")
         self._arrived.set()
 
+    def log_ended(self, end: int, at: float) -> None:
+        """The log ended at ``end`` when the monotonic clock showed ``at``: so time passes without records, too."""
+        claim = self._claim
+        if claim is not None and end == claim.next and claim.is_proven and not self._queue:
+            self._quiet_until = at
+            if self._time_is_up():
+                self._arrived.set()
+
     def rewind(self) -> None:
         """Drop what is queued and go on from the fence: what came from the broker may have a hole."""
-        self._claimed = False
+        self._claim = None
         self._arrived.set()
 
     async def close(self) -> None:
@@ -126,41 +153,73 @@ class Lane:
         self._closing.set()
         self._arrived.set()
         await self._idle.wait()
-        if self.halted:
-            self._env.metrics.halted.dec()
 
     async def run(self) -> None:
-        """Claim the partition and evaluate its records until `close`. Returns when closed or halted."""
+        """Claim the partition and evaluate its records until `close`; halted, wait until a person says how to go on."""
+        policy: Resume | None = None
         try:
             while not self._closing.is_set():
                 try:
-                    if not self._claimed:
-                        await self._claim()
-                    elif self._queue:
-                        await self._evaluate(self._take())
-                    else:
-                        await self._await_records()
+                    await self._step(policy)
                 except Unreachable as error:
                     self._log.warning("store.unreachable", reason=str(error))
-                    self._claimed = False
+                    self._claim = None
+                    self.waits_for = "the store or Kafka does not answer"
                     await self._pause(len(_BACKOFF_S) - 1)
-        except PartitionHalted as reason:
-            self._halt(str(reason))
-        except Exception as error:
-            # Nobody awaits a lane: what is not meant to happen must not end it in silence.
-            self._log.exception("partition.failed")
-            self._halt(f"partition {self.partition}: a fault inside actionmap ({type(error).__name__}: {error}); "
-                       "the log says more, a restart goes on from the fence")  # fmt: skip
+                except FenceMoved as moved:
+                    await self._lost_fence(moved.owner)
+                except PartitionHalted as reason:
+                    policy = await self._stay_halted(reason.reason, str(reason))
+                except Exception as error:
+                    # Nobody awaits a lane: what is not meant to happen must not end it in silence.
+                    self._log.exception("partition.failed")
+                    policy = await self._stay_halted("fault", self._fault(error))
+                else:
+                    policy, self.waits_for = None, ""
         finally:
             self._drop_memory()
             self._idle.set()
 
-    def _halt(self, reason: str) -> None:
-        self.halted = reason
-        self._env.metrics.halted.inc()
-        self._log.error("partition.halted", reason=reason)
+    def _fault(self, error: Exception) -> str:
+        return (
+            f"partition {self.partition}: a fault inside actionmap ({type(error).__name__}: {error}); the log says "
+            "more. A restart goes on from the fence, and so does "
+            f"actionmap partitions resume {self.partition} --policy continue"
+        )
 
-    async def _await_records(self) -> None:
+    async def _step(self, policy: Resume | None) -> None:
+        claim = self._claim
+        if claim is None:
+            await self._take_over(policy)
+        elif self._queue:
+            await self._evaluate(claim, self._take(claim))
+        elif self._time_is_up():
+            await self._pass_time(claim)
+        else:
+            await self._await_records(claim)
+
+    # --- waiting
+
+    async def _stay_halted(self, reason: str, detail: str) -> Resume | None:
+        """Say why the partition stopped, here and beside its fence, and wait until a person says how to go on."""
+        self.halted, self._claim = detail, None
+        self._drop_memory()
+        self._env.metrics.halted.inc()
+        self._log.error("partition.halted", reason=reason, detail=detail)
+        halt, told, policy = Halt(reason, detail, self._env.wall_clock()), False, None
+        while policy is None and not self._closing.is_set():
+            with suppress(Unreachable):
+                if not told:
+                    await self._env.store.halt(self.partition, halt)
+                    told = True
+                policy = (await self._env.store.fence(self.partition)).resume
+            if policy is None:
+                await self._sleep(self._env.idle_check_s)
+        self.halted = ""
+        self._env.metrics.halted.dec()
+        return policy
+
+    async def _await_records(self, claim: Claim) -> None:
         """Wait for records. Without any, nothing but a look at the fence would notice that the store lost its tail."""
         self._arrived.clear()
         with suppress(TimeoutError):
@@ -169,7 +228,7 @@ class Lane:
                 return
         with suppress(Unreachable):  # nothing is at stake; the next look follows
             fence = await self._env.store.fence(self.partition)
-            if fence.token != self._token:
+            if fence.token != claim.token:
                 await self._lost_fence(fence.owner)
 
     async def _pause(self, attempt: int) -> None:
@@ -182,155 +241,129 @@ class Lane:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
-    async def _claim(self) -> None:
+    # --- claiming
+
+    async def _take_over(self, policy: Resume | None) -> None:
         self._drop_memory()
-        store, log = self._env.store, await self._look_up()
-        fence = await store.fence(self.partition)
-        try:
-            start = start_position(fence, log)
-        except PartitionHalted as reason:
-            if self._env.on_gap == "halt":
-                raise
-            self._log.info("partition.continues", reason=str(reason), start=log.begin)
-            await store.reset_fence(self.partition)
-            start = log.begin
-        token = self._env.new_token()
-        fence = await store.claim(
-            self.partition, owner=self._env.owner, token=token, cluster=log.cluster, partitions=log.partitions
-        )
-        if fence.offset >= 0 and fence.offset + 1 != start:
-            return  # Another worker moved the fence between look and claim; look again.
-        self._token, self._stream_time, self._next = token, fence.stream_time, start
-        self._seek(start)
-        self._claimed = True
+        log = await self._look_up()
+        claim = await self._claimant.claim(log, policy)
+        if claim is None:
+            return
+        self._stream.claimed(claim.stream_time, claim.stream_time_at)
+        self._evaluation.next_due = -1
+        self._quiet_until = 0.0
+        self._seek(claim.fetch_from)
+        self._claim = claim
         self._env.on_owed(self.partition)
-        self._log.info("partition.claimed", start=start, end=log.end)
+        self._log.info("partition.claimed", start=claim.next, end=log.end)
 
     def _drop_memory(self) -> None:
         self._env.cache.drop(self.partition)
         self._queue.clear()
         self._queued_bytes = 0
 
-    def _take(self) -> list[Record]:
+    # --- evaluating
+
+    def _take(self, claim: Claim) -> list[Record]:
         taken: list[Record] = []
         size = 0
         while self._queue and len(taken) < BATCH_RECORDS and size < BATCH_BYTES:
             record = self._queue.popleft()
             self._queued_bytes -= len(record.value or b"")
-            if record.offset >= self._next:
+            if not claim.is_proven:
+                claim.prove(record)
+            if record.offset >= claim.next:
                 size += len(record.value or b"")
                 taken.append(record)
         return taken
 
-    async def _evaluate(self, records: list[Record]) -> None:
-        if not records:
-            return
-        parsed = [(record, self._parse(record)) for record in records]
-        while parsed and self._claimed and not self._closing.is_set():
+    async def _evaluate(self, claim: Claim, records: list[Record]) -> None:
+        parsed: list[Parsed] = [self._evaluation.parse(record) for record in records]
+        while parsed and self._claim is claim and not self._closing.is_set():
             rulebook = self._env.rulebook()
-            batch = await self._decide(parsed, rulebook)
-            offset = parsed[batch.records - 1][0].offset
-            if await self._commit(batch, offset, rulebook.revision):
-                self._release(batch, offset + 1)
+            batch = await self._evaluation.of_records(parsed, rulebook, self._stream.time, claim.token)
+            last = parsed[batch.records - 1][0] if batch.records else None
+            if await self._commit(claim, batch, rulebook.revision, last):
                 del parsed[: batch.records]
 
-    def _parse(self, record: Record) -> Event | DeadLetter:
-        metrics = self._env.metrics
-        try:
-            event, clamped, unknown = parse_record(record)
-        except Rejected as why:
-            return dead_letter(record, why.reason, why.detail)
-        except Exception as error:
-            return self._unjudged(record, error)
-        if clamped:
-            metrics.clamped_times.inc()
-        if unknown:
-            metrics.unknown_fields.inc(unknown)
-        return event
+    def _time_is_up(self) -> bool:
+        """Whether the clock has made a timer due, or leads what is stored by far."""
+        if not self._quiet_until or self._stream.time < 0:
+            return False
+        now, due = self._stream.at(self._quiet_until), self._evaluation.next_due
+        return (due is not None and due <= now) or self._stream.is_worth_storing(now)
 
-    async def _decide(self, parsed: Sequence[tuple[Record, Event | DeadLetter]], rulebook: Rulebook) -> Batch:
-        """Decide as many of the ``parsed`` records, at least one, as fit into one commit."""
-        batch = Batch(self._stream_time)
-        await self._load(batch, {event.visitor_id for _, event in parsed if isinstance(event, Event)})
-        for record, event in parsed:
-            if isinstance(event, DeadLetter):
-                batch.add_dead(event)
-            else:
-                visitor = batch.visitors.get(event.visitor_id)
-                try:
-                    decision = decide(event, visitor, rulebook, batch.stream_time, self._env.policy)
-                except Exception as error:
-                    batch.add_dead(self._unjudged(record, error))
-                else:
-                    batch.add(event, decision)
-            if batch.is_full:
-                break
-        return batch
+    async def _pass_time(self, claim: Claim) -> None:
+        """No record waits in the log: stream time goes on with the clock, and fires what it makes due."""
+        rulebook, quiet_until = self._env.rulebook(), self._quiet_until
+        now, reached_at = self._stream.at(quiet_until), self._stream.wall_clock_of(quiet_until)
+        batch = await self._evaluation.of_timers(rulebook, self._stream.time, claim.token, now=now, owed_at=reached_at)
+        await self._commit(claim, batch, rulebook.revision, None)
 
-    def _unjudged(self, record: Record, error: Exception) -> DeadLetter:
-        """One record that this version cannot cope with must not stop all that come after it."""
-        self._log.error("event.failed", position=record.position, exc_info=error)
-        return dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}")
+    # --- committing
 
-    async def _load(self, batch: Batch, visitor_ids: set[str]) -> None:
-        batch.visitors = self._env.cache.get(self.partition, visitor_ids)
-        unknown = sorted(visitor_ids - batch.visitors.keys())
-        for visitor_id, stored in zip(unknown, await self._env.store.load(self.partition, unknown), strict=True):
-            if stored is not None:
-                batch.visitors[visitor_id] = self._decoded(visitor_id, stored)
+    async def _commit(self, claim: Claim, batch: Batch, revision: int, last: Record | None) -> bool:
+        """Bring ``batch``, whose last record is ``last``, into the store; False when it must be decided again."""
+        reached_at = self._stream.reached_at(batch.stream_time, self._env.monotonic())
+        commit = batch.as_commit(
+            expected_token=claim.token,
+            token=self._env.new_token(),
+            offset=last.offset if last else claim.next - 1,
+            revision=revision,
+            stream_time_at=self._stream.wall_clock_of(reached_at),
+            fingerprint=fingerprint(last) if last else claim.fingerprint,
+        )
+        applied = await self._apply(commit)
+        if applied is None:
+            return False
+        claim.token, claim.next, claim.fingerprint = commit.token, commit.offset + 1, commit.fingerprint
+        self._evaluation.next_due = applied.next_due
+        self._stream.stored(commit.stream_time, reached_at)
+        self._release(batch)
+        return True
 
-    def _decoded(self, visitor_id: str, stored: bytes) -> Visitor:
-        try:
-            return decode_visitor(stored)
-        except msgspec.DecodeError as error:
-            self._log.error("visitor.unreadable", visitor=visitor_id)
-            raise PartitionHalted(
-                f"partition {self.partition}: what the store holds of a visitor cannot be read ({error}); "
-                "was it written by a newer version? The log names the visitor"
-            ) from error
-
-    async def _commit(self, batch: Batch, offset: int, revision: int) -> bool:
-        """Bring ``batch`` into the store; False when it must be decided again."""
-        token = self._env.new_token()
-        commit = batch.as_commit(expected_token=self._token, token=token, offset=offset, revision=revision)
+    async def _apply(self, commit: Commit) -> Applied | None:
+        """Have the store apply ``commit``, again and again while it cannot; None when it must be decided again."""
         attempt = 0
         while not self._closing.is_set() or attempt == 0:
+            status: str = "unreachable"
             try:
                 applied = await self._env.store.apply(self.partition, commit)
+                status = applied.status
             except Unreachable as error:
                 # Whether it was applied is unknown; sent again unchanged, the store recognises it.
                 self._log.warning("commit.unknown", reason=str(error), attempt=attempt)
-                status = "unreachable"
-            else:
-                status = applied.status
             self._env.metrics.commits.labels(status).inc()
-            if status == "ok":
-                self._token = commit.token
-                return True
-            if status == "mismatch":
-                await self._lost_fence(applied.owner)
-                return False
-            if status == "rules-old":
-                await self._env.refresh_rulebook()
-                await self._pause(attempt)
-                return False
-            if status == "full" and attempt == 0:
-                self._log.warning("outbox.full", means="the partition waits until deliveries are settled")
+            match status:
+                case "ok":
+                    return applied
+                case "mismatch":
+                    await self._lost_fence(applied.owner)
+                    return None
+                case "rules-old":
+                    self.waits_for = "a newer rulebook, by which the partition was judged before"
+                    await self._env.refresh_rulebook()
+                    await self._pause(attempt)
+                    return None
+                case "full":
+                    self.waits_for = "the outbox is full"
+                    if attempt == 0:
+                        self._log.warning("outbox.full", means="the partition waits until deliveries are settled")
+                case _:
+                    self.waits_for = "the store does not answer"
             await self._pause(attempt)
             attempt += 1
-        return False
+        return None
 
     async def _lost_fence(self, owner: str) -> None:
         """The fence holds another token: claimed by somebody else, or the store lost its last writes."""
-        self._claimed = False
+        self._claim = None
         mine = owner == self._env.owner
         self._log.warning("fence.mismatch", owner=owner, means="the store lost its tail" if mine else "another worker")
         if not mine:
             await self._sleep(1 + 4 * self._env.random())
 
-    def _release(self, batch: Batch, position: int) -> None:
-        self._next = position
-        self._stream_time = batch.stream_time
+    def _release(self, batch: Batch) -> None:
         self._env.cache.put(self.partition, ((batch.visitors[id_], len(stored)) for id_, stored in batch.stored))
         batch.count(self._env.metrics)
         if batch.deliveries:

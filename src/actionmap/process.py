@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import uvicorn
@@ -31,6 +33,29 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def end_with_parent() -> None:
+    """Called in a child before it becomes another program: ask Linux to end it when its parent is killed."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def tell_ready() -> None:
+    """Tell whoever started this process, be it systemd or our own supervisor, that it works; nobody has to listen."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            # An address that begins with @ is abstract: it names no file.
+            sender.sendto(f"READY=1\nMAINPID={os.getpid()}".encode(), address.replace("@", "\0", 1))
+
+
+async def tell_ready_after(event: asyncio.Event) -> None:
+    """`tell_ready` once ``event`` is set; runs until cancelled, as all that runs beside a main part."""
+    await event.wait()
+    tell_ready()
+    await asyncio.Event().wait()
 
 
 async def first_of(*tasks: asyncio.Task[Any]) -> None:

@@ -48,17 +48,20 @@ def _check_brokers(text: str) -> str:
     return text
 
 
+_REDIS_SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster")
+
+
 def _check_redis_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        is_one = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        is_one = parts.scheme in _REDIS_SCHEMES and bool(parts.hostname) and parts.port != 0
         is_one = is_one and (parts.path.strip("/") or "0").isdigit()
     except ValueError:
         is_one = False
     if not is_one:  # the URL may hold a password, so it is not shown
         raise ValueError(
-            "it is not redis://[[user]:password@]host:port/number, or rediss:// for TLS; "
-            "characters such as / # ? @ in a password are written percent-encoded"
+            "it is not redis://[[user]:password@]host:port/number, or rediss:// for TLS, or redis+cluster:// for any "
+            "node of a cluster; characters such as / # ? @ in a password are written percent-encoded"
         )
     return url
 
@@ -89,7 +92,9 @@ class Settings(BaseSettings):
         "127.0.0.1:9092", description="host:port of one or more brokers, comma-separated"
     )
     redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
-        "redis://127.0.0.1:6379/0", repr=False, description="redis:// or rediss:// URL"
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="redis://, rediss://, redis+cluster:// or rediss+cluster:// URL",
     )
     redis_prefix: str = Field("am", pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="what every key begins with")
     events_topic: str = Field("website-events", description="the topic that website events are read from")
@@ -98,8 +103,14 @@ class Settings(BaseSettings):
     kafka_session_timeout: Seconds = Field(
         45, ge=1, le=300, description="time after which the group gives a silent worker's partitions to others"
     )
+    watchdog: Seconds = Field(
+        60, ge=5, description="time after which a worker that lags and does not advance ends, to be started again"
+    )
     session_timeout: Seconds = Field(20 * 60, description="time without an event after which a session ends")
     allowed_lateness: Seconds = Field(24 * 3600, description="time behind stream time after which an event is late")
+    wait_grace: Annotated[float, Field(ge=0), BeforeValidator(_read_duration)] = Field(
+        0, description="time added to the due time of absences, for events that come late"
+    )
     visitor_ttl: Seconds = Field(90 * 86_400, description="time after which a visitor without events is forgotten")
     visitor_cache: int = Field(20_000, ge=0, description="visitors kept in a worker's memory")
     outbox_cap: int = Field(20_000, ge=1, description="deliveries owed per partition before the partition waits")

@@ -10,12 +10,11 @@ from typing import Any
 from actionmap.catalog.models import Integration
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, parse_record
-from actionmap.decide import Policy, decide
+from actionmap.decide import Policy, Timeline
 from actionmap.decision import Decision
 from actionmap.delivery import Delivery
 from actionmap.errors import Rejected
 from actionmap.event import Event, to_millis, to_rfc3339
-from actionmap.visitor import Visitor
 from actionmap.wire import parse_event
 
 MASK = "***"
@@ -38,7 +37,7 @@ class Simulation:
 
     def add(self, decision: Decision) -> None:
         """Take over what one event has led to."""
-        self.events += 1
+        self.events += decision.outcome != "timer"
         self.outcomes[decision.outcome] += 1
         for verdict in decision.verdicts:
             self.verdicts.setdefault(verdict.action_map, Counter())[verdict.reason] += 1
@@ -64,8 +63,7 @@ def simulate(
         on_progress: Told the line number, now and then.
     """
     simulation = Simulation()
-    visitors: dict[str, Visitor] = {}
-    stream_time = -1
+    timeline = Timeline(rulebook, policy, -1, {})
     for number, line in lines:
         if number % 1000 == 0:
             on_progress(number)
@@ -76,10 +74,14 @@ def simulate(
         except Rejected as why:
             simulation.bad_lines.append((number, why.reason, why.detail))
             continue
-        decision = decide(event, visitors.get(event.visitor_id), rulebook, stream_time, policy)
-        visitors[event.visitor_id] = decision.visitor
-        stream_time = max(stream_time, event.time)
-        simulation.add(decision)
+        for _, decision in timeline.run_timers(event.time - 1, event.recorded_at):
+            simulation.add(decision)
+        simulation.add(timeline.take(event))
+        for _, decision in timeline.run_timers(timeline.stream_time, event.recorded_at):
+            simulation.add(decision)
+    while timeline.next_due is not None:
+        for _, decision in timeline.run_timers(timeline.next_due, timeline.next_due):
+            simulation.add(decision)
     simulation.deliveries.sort(key=lambda delivery: delivery.at)
     return simulation
 

@@ -27,7 +27,8 @@ def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Line and line end in one write: the lines of several workers must not run into each other.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     # Both write full URLs, which may carry a key, at INFO and DEBUG.
@@ -50,6 +51,7 @@ class Metrics:
         new: Any = {"registry": self.registry}
         # Counters
         self.events = Counter("actionmap_events", "Events evaluated, by outcome", ["outcome"], **new)
+        self.timers = Counter("actionmap_timers", "Waits that were over", **new)
         self.verdicts = Counter("actionmap_verdicts", "Verdicts, by map and reason", ["action_map", "reason"], **new)
         self.missing_lookups = Counter("actionmap_missing_lookups", "Lookups without a value", ["mapping"], **new)
         self.unknown_fields = Counter("actionmap_unknown_event_fields", "Unknown top-level keys of events", **new)

@@ -8,12 +8,12 @@ garbage collector need not look at them (``gc=False``): with a full cache it wou
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from actionmap.event import Page
+from actionmap.event import Event, Page
 
 #: How many event ids a visitor remembers to recognise duplicates.
 REMEMBERED_IDS = 64
@@ -81,6 +81,19 @@ class Session(Struct, omit_defaults=True, gc=False):
     fired: dict[str, int] = {}
 
 
+class Wait(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What is remembered until its time comes: a match that fires later, or an event that another one should follow."""
+
+    action_map: str
+    kind: Literal["delay", "absence"]
+    #: Stream time at which it fires, in milliseconds since 1970.
+    due: int
+    #: The event that matched, or that started the wait.
+    event: Event
+    #: Number of the session of that event.
+    session: int
+
+
 class Visitor(Struct, omit_defaults=True, gc=False):
     """The remembered state of one visitor. Times in milliseconds since 1970."""
 
@@ -98,6 +111,15 @@ class Visitor(Struct, omit_defaults=True, gc=False):
     segments: list[str] = []
     #: 64-bit hashes of the last 64 event ids, oldest first.
     recent_event_ids: bytes = b""
+    #: In the order in which they began.
+    waits: list[Wait] = []
+    #: Number of an ended session that a wait began in → action map → how often it fired in that session.
+    ended_sessions: dict[int, dict[str, int]] = {}
+
+    @property
+    def next_due(self) -> int | None:
+        """When the first of its waits is due; None without any."""
+        return min([wait.due for wait in self.waits]) if self.waits else None
 
     def has_seen(self, event_id_hash: bytes) -> bool:
         """True when ``event_id_hash`` (from `hash_event_id`) is among the last 64."""

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.embedded import embedded_store
-from actionmap.errors import ActionmapError, Conflict, SettingsError, Unreachable
+from actionmap.errors import ActionmapError, Conflict, FenceMoved, SettingsError, Unreachable
+from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Applied, Commit, Fence, Store
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Store
 from actionmap.store.redis import RedisStore
 
 P = 3
@@ -68,7 +70,7 @@ async def test_a_commit_sent_twice_is_applied_once(store: Store) -> None:
     await claimed(store)
     again = commit("t0", "t1", deliveries=[delivery("a")])
     await store.apply(P, again)
-    await store.ack(P, ["a"], now=20)
+    await store.ack(P, [delivery("a")], now=20)
 
     assert await store.apply(P, again) == Applied("ok")
     assert await store.outbox_size(P) == 0
@@ -131,7 +133,7 @@ async def test_a_lease_hands_out_what_is_due_in_order_and_hides_it_until_it_ends
 async def test_a_settled_delivery_is_never_owed_again(store: Store) -> None:
     await claimed(store)
     await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
-    await store.ack(P, ["a"], now=20)
+    await store.ack(P, [delivery("a")], now=20)
 
     await store.apply(P, commit("t1", "t2", deliveries=[delivery("a")]))
 
@@ -164,15 +166,116 @@ async def test_a_buried_delivery_is_listed_and_not_owed_again(store: Store) -> N
     assert await store.dead_letters(P, limit=9) == [letter]
 
 
-async def test_a_reset_fence_forgets_the_position_and_keeps_visitors_and_outbox(store: Store) -> None:
+async def test_a_claim_can_move_the_fence_and_keeps_visitors_outbox_and_unless_the_log_is_new_stream_time(
+    store: Store,
+) -> None:
     await claimed(store)
-    await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")], deliveries=[delivery("a")]))
+    await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")], deliveries=[delivery("a")], fingerprint="f"))
 
-    await store.reset_fence(P)
+    moved = await store.claim(P, owner="me", token="t2", cluster="d", partitions=5, moved_to=99)
+    assert (moved.offset, moved.fingerprint, moved.stream_time, moved.cluster) == (99, "", 99, "d")
+    new = await store.claim(P, owner="me", token="t3", cluster="d", partitions=5, moved_to=-1, is_new_log=True)
+    assert (new.offset, new.stream_time, new.stream_time_at) == (-1, -1, -1)
 
-    assert (await store.fence(P)).offset == -1
     assert await store.load(P, ["v"]) == [b"{}"]
     assert await store.outbox_size(P) == 1
+
+
+async def test_forgetting_leaves_outbox_and_dead_letters_and_no_visitor_timer_or_position(store: Store) -> None:
+    await claimed(store)
+    letter = DeadLetter(id="t/3/4", kind="record", reason="malformed-json", detail="d", at=1)
+    visitors = [(f"v{number}", b"{}") for number in range(2500)]
+    await store.apply(P, commit("t0", "t1", visitors=visitors, timers=[("v1", 50)], deliveries=[delivery("a")],
+                                dead_letters=[letter], revision=4))  # fmt: skip
+    other = Commit(expected_token="o", token="o1", offset=1, revision=1, stream_time=1, visitors=[("v", b"{}")])
+    await store.claim(P + 30, owner="me", token="o", cluster="c", partitions=4)
+    await store.apply(P + 30, other)
+
+    await store.forget(P)
+
+    fence = await store.fence(P)
+    assert (fence.offset, fence.rebuilding, fence.revision, fence.stream_time) == (-1, True, 4, -1)
+    assert await store.apply(P, commit("t1", "t2")) == Applied("mismatch", "me")
+    assert set(await store.load(P, [id_ for id_, _ in visitors])) == {None}
+    assert [owed.id for owed in await store.owed(P, limit=9)] == ["a"]
+    assert await store.dead_letter(P, "t/3/4") == letter
+    assert await store.load(P + 30, ["v"]) == [b"{}"]
+    assert not (await store.claim(P, owner="me", token="t3", cluster="c", partitions=4, moved_to=-1)).rebuilding
+    assert (await store.due(P, "t3", until=99, limit=9)).visitors == []
+
+
+async def test_who_lost_the_fence_is_shown_no_visitor_and_no_timer(store: Store) -> None:
+    await claimed(store)
+    await store.apply(P, commit("t0", "t1", visitors=[("v", b"1")]))
+    assert await store.load(P, ["v", "w"], "t1") == [b"1", None]
+    await store.claim(P, owner="other", token="t9", cluster="c", partitions=4)
+    await store.apply(P, commit("t9", "t10", offset=6, visitors=[("v", b"2")], timers=[("v", 5)]))
+
+    for ask in (store.load(P, ["v"], "t1"), store.due(P, "t1", until=9, limit=9)):
+        with pytest.raises(FenceMoved) as moved:
+            await ask
+        assert moved.value.owner == "other"
+
+
+async def test_a_halt_is_told_until_the_partition_is_claimed_and_only_a_halted_one_can_be_told_to_go_on(
+    store: Store,
+) -> None:
+    await claimed(store)
+    assert not await store.resume(P, "continue")
+    assert (await store.fence(P)).resume is None
+
+    await store.halt(P, Halt("truncated", "words for people", 5))
+    assert (await store.fence(P)).halted == Halt("truncated", "words for people", 5)
+    assert await store.resume(P, "rebuild")
+    assert (await store.fence(P)).resume == "rebuild"
+
+    await claimed(store, "t1")
+    fence = await store.fence(P)
+    assert (fence.halted, fence.resume) == (None, None)
+
+
+async def test_timers_are_handed_out_in_order_of_due_as_many_as_asked_for(store: Store) -> None:
+    await claimed(store)
+    done = await store.apply(P, commit("t0", "t1", timers=[("c", 30), ("a", 10), ("b", 20), ("x", 5)]))
+    assert done == Applied("ok", "", 5)
+
+    done = await store.apply(P, commit("t1", "t2", timers=[("x", None), ("c", 15)]))
+    assert done == Applied("ok", "", 10)
+    assert await store.apply(P, commit("t1", "t2")) == Applied("ok", "", 10)  # sent again, its answer was lost
+
+    assert await store.due(P, "t2", until=20, limit=9) == Due([("a", 10), ("c", 15), ("b", 20)], None)
+    assert await store.due(P, "t2", until=20, limit=2) == Due([("a", 10), ("c", 15)], 20)
+    assert await store.due(P, "t2", until=9, limit=2) == Due([], 10)
+    assert await store.due(P, "t2", until=9, limit=0) == Due([], 10)
+
+
+async def test_what_is_owed_is_counted_by_integration_through_every_way_in_and_out(store: Store) -> None:
+    await claimed(store)
+    owed = [delivery("a"), delivery("b"), replace(delivery("c"), integration="erp")]
+    await store.apply(P, commit("t0", "t1", deliveries=owed))
+    assert await store.owed_by_integration(P) == {"crm": 2, "erp": 1}
+
+    await store.ack(P, [owed[0]], now=20)
+    await store.ack(P, [owed[0]], now=20)  # its answer was lost
+    letter = DeadLetter(id="c", kind="delivery", reason="gone", detail="", at=1, delivery=owed[2])
+    await store.bury(P, [letter])
+    await store.bury(P, [letter])
+    assert await store.owed_by_integration(P) == {"crm": 1}
+
+    assert await store.revive(P, [owed[2]], now=9) == 1
+    assert await store.revive(P, [owed[2]], now=9) == 0
+    assert await store.owed_by_integration(P) == {"crm": 1, "erp": 1}
+    assert await store.dead_letters(P, limit=9) == []
+    assert {one.id for one in (await store.lease(P, now=10, limit=9, lease_ms=1)).deliveries} == {"b", "c"}
+
+
+async def test_a_dead_record_can_be_removed_once(store: Store) -> None:
+    await claimed(store)
+    letter = DeadLetter(id="t/3/4", kind="record", reason="malformed-json", detail="d", at=1)
+    await store.apply(P, commit("t0", "t1", dead_letters=[letter]))
+    assert await store.forget_dead(P, ["t/3/4", "t/3/9"]) == 1
+    assert await store.forget_dead(P, ["t/3/4"]) == 0
+    assert await store.dead_letter(P, "t/3/4") is None
 
 
 async def test_definitions_change_only_from_the_revision_they_were_read_at(store: Store) -> None:
@@ -198,7 +301,7 @@ async def test_a_store_that_does_not_answer_is_named_with_its_address_and_withou
 
 async def test_valkey_shows_how_durable_it_is(valkey: str) -> None:
     store = RedisStore(valkey, clock=lambda: 0)
-    assert (await store.durability()).startswith("full")
+    assert await store.guarantees() == Guarantees("always")
     await store.close()
 
 
@@ -220,7 +323,7 @@ async def test_a_store_without_memory_is_waited_for_and_takes_nothing_until_it_h
     with pytest.raises(Unreachable, match="out of memory"):
         await store.apply(P, commit("t0", "t1", visitors=[("v", b"{}")]))
     assert (await store.fence(P)).offset == -1
-    await store.ack(P, ["a"], now=0)  # what frees memory goes on
+    await store.ack(P, [delivery("a")], now=0)  # what frees memory goes on
 
     await redis.config_set("maxmemory", 0)
     assert await store.apply(P, commit("t0", "t1")) == Applied("ok")
@@ -245,7 +348,7 @@ async def test_a_missing_or_wrong_password_is_told_without_showing_it(
     await redis.config_set("requirepass", "s3cret")
     store = RedisStore(url.replace("redis://", f"redis://{given}"), clock=lambda: 0)
 
-    for ask in (store.ping, store.durability, store.revision):
+    for ask in (store.ping, store.guarantees, store.revision):
         with pytest.raises(Unreachable, match=r"refuses us.*password is missing or wrong") as caught:
             await ask()
         assert "wr0ng-one" not in str(caught.value)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from actionmap.demo.receiver import Receiver
+from actionmap.store.durability import Guarantees
 from commands import Run, command_line
 from processes import PATIENCE_S, Process, check_webhook, post, running, write_rules
 
@@ -95,7 +96,7 @@ async def test_definitions_go_in_and_out_as_files_and_the_check_answers_for_what
         assert (await ask("check-golive", "nowhere"))[0] == 2
         code, said = await ask("status")
         assert (code, said.splitlines()[:2]) == (
-            0, ["ready: revision 1, 2 active action maps", "store: full: appendonly with appendfsync always"],
+            0, ["ready: revision 1, 2 active action maps", f"store: {Guarantees('always').words}"],
         )  # fmt: skip
 
         async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=url, trust_env=False) as client:

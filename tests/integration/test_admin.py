@@ -21,8 +21,9 @@ from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.registry import Registry
+from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Commit
+from actionmap.store.protocols import Commit, Halt
 from actionmap.telemetry import Metrics
 from support import definitions, rules
 
@@ -61,7 +62,9 @@ class Server:
         producer = EventProducer("127.0.0.1:1", "events")
 
         async def health() -> Health:
-            return Health(self.problems, "full", self.registry.revision, len(self.registry.rulebook.maps), {0: 7})
+            return Health(
+                self.problems, Guarantees("always"), self.registry.revision, len(self.registry.rulebook.maps), {0: 7}
+            )
 
         async def log_ends() -> dict[int, int]:
             return {0: 99, 1: 12}
@@ -579,8 +582,19 @@ async def test_status_tells_how_far_each_partition_is(server: Server) -> None:
                                        deliveries=[owed("a")]))  # fmt: skip
     found = (await server.ask("GET", "status")).json()
     assert found["partitions"] == [{"partition": 1, "offset": 41, "owner": "me", "revision": 1,
-                                    "streamTime": "1970-01-01T00:00:01.000Z", "lag": 0, "outbox": 1}]  # fmt: skip
+                                    "streamTime": "1970-01-01T00:00:01.000Z", "lag": 0, "outbox": 1,
+                                    "outboxByIntegration": {"shop": 1}, "halted": None}]  # fmt: skip
     assert (found["status"], found["activeMaps"], found["lag"]) == ("ready", 2, {"0": 7})
+
+
+async def test_status_tells_which_partitions_halted_why_and_how_to_go_on(server: Server) -> None:
+    await server.store.halt(1, Halt("truncated", "events/1: truncated: …", 1000))
+    found = (await server.ask("GET", "status")).json()
+    assert found["status"] == "not ready"
+    assert found["problems"] == ["partition halted: events/1: truncated: …"]
+    assert found["partitions"][0]["halted"] == {
+        "reason": "truncated", "detail": "events/1: truncated: …", "at": "1970-01-01T00:00:01.000Z",
+    }  # fmt: skip
 
 
 async def test_health_and_metrics_need_no_key_and_tell_what_is_wrong(server: Server) -> None:

@@ -205,7 +205,7 @@ def test_openapi_prints_the_document_and_nothing_else(actionmap: Run, tmp_path: 
         (("send", "f", "--format", "csv"), "csv"),
         (("send", "nowhere.jsonl"), "nowhere.jsonl"),
         (("run", "--settings", "nowhere.env"), "nowhere.env"),
-        (("run", "--workers", "2"), "--workers"),
+        (("run", "--workers", "0"), "--workers"),
     ],
 )
 def test_what_is_typed_wrongly_is_named(actionmap: Run, args: tuple[str, ...], said: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from actionmap.decide import Policy
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker
 from actionmap.errors import Unreachable
 from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.process import wall_clock
 from actionmap.store.cache import VisitorCache
 from actionmap.telemetry import Metrics
 from actionmap.visitor import decode_visitor
@@ -46,6 +48,7 @@ class Group:
         environment = LaneEnvironment(
             store=self.store, rulebook=lambda: RULEBOOK, refresh_rulebook=refresh, policy=Policy(), owner=name,
             new_token=lambda: secrets.token_hex(8), random=lambda: 0.0, metrics=Metrics(), cache=VisitorCache(1000),
+            monotonic=time.monotonic, wall_clock=wall_clock,
             on_decision=lambda decided, _: self.evaluated.update([decided.id]),
         )  # fmt: skip
         options = KafkaOptions(
@@ -59,6 +62,8 @@ class Group:
             metrics=environment.metrics,
             on_assigned=lambda partition: self.owners.__setitem__(partition, name) or owned.add(partition),
             on_revoked=owned.discard,
+            wait_durable=self.store.wait_durable,
+            monotonic=time.monotonic,
         )
         running = asyncio.create_task(consumer.run())
         try:

@@ -35,11 +35,11 @@ def test_dead_letters_count_as_records_and_as_bytes():
     assert (batch.records, batch.owed_bytes > 4096, batch.stream_time) == (1, True, -1)
 
 
-def test_a_duplicate_moves_stream_time_and_changes_no_visitor():
+def test_a_duplicate_counts_as_a_record_and_changes_no_visitor():
     batch = Batch(-1)
     batch.add(EVENT, Decision("duplicate", VISITOR))
-    commit = batch.as_commit(expected_token="a", token="b", offset=3, revision=1)
-    assert (commit.stream_time, list(commit.visitors), commit.offset) == (5, [], 3)
+    commit = batch.as_commit(expected_token="a", token="b", offset=3, revision=1, stream_time_at=9, fingerprint="f")
+    assert (batch.records, list(commit.visitors), list(commit.timers), commit.offset) == (1, [], [], 3)
 
 
 def test_a_cache_stays_within_visitors_and_within_bytes():

@@ -5,6 +5,7 @@ from shop import BASE, TEN, definitions
 
 from actionmap.errors import NotFound
 from actionmap.golive import GoLive, Surroundings, active_maps, check_golive
+from actionmap.store.durability import Guarantees
 
 FIXED = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
 MAP = "{kind: ActionMap, name: m, trigger: {event: page_viewed}, action: {webhook: hello}}"
@@ -119,10 +120,11 @@ def test_an_inactive_segment_anywhere_behind_the_trigger_fails():
 
 
 @pytest.mark.parametrize(
-    ("durability", "expected"), [("full: always", "pass"), ("good: every second", "pass"), ("none", "warn")]
+    ("guarantees", "expected"),
+    [(Guarantees("always"), "pass"), (Guarantees("everysec"), "pass"), (Guarantees("none", ("no AOF",)), "warn")],
 )
-def test_a_store_that_forgets_is_a_warning_only(durability, expected):
-    found = check(around=Surroundings(now=TEN, durability=durability))
+def test_a_store_that_forgets_is_a_warning_only(guarantees, expected):
+    found = check(around=Surroundings(now=TEN, guarantees=guarantees))
     assert (status(found, "store-durable"), found.ready) == (expected, True)
 
 

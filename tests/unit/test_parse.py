@@ -256,7 +256,6 @@ def test_caps_over_other_times_than_a_session_are_refused_by_name(per):
 
 LEAVES = {
     "sequence": ({"sequence": {"steps": [{"event": "x"}], "within": "10m"}}, "'sequence'"),
-    "absence": ({"absence": {"after": {"event": "x"}, "of": {"event": "y"}, "for": "10m"}}, "'absence'"),
     "segmentEntered": ({"segmentEntered": "s"}, "'segmentEntered'"),
     "segmentLeft": ({"segmentLeft": "s"}, "'segmentLeft'"),
     "within 10m": ({"count": {"event": "x", "atLeast": 1, "within": "10m"}}, "'within: 10m'"),

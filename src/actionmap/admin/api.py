@@ -64,7 +64,7 @@ def create_api(
             egress_hosts=egress_hosts,
             egress_networks=egress_networks,
             secret_is_set=secret_is_set,
-            durability=await store.durability(),
+            guarantees=await store.guarantees(),
         )
 
     app.include_router(_golive_router(registry, guard, surroundings))

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from actionmap.errors import Unreachable
 from actionmap.event import to_rfc3339
+from actionmap.store.durability import Guarantees
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
 
@@ -22,8 +23,8 @@ class Health(Struct, frozen=True):
 
     #: What is wrong, in words for people; empty when ready.
     problems: list[str]
-    #: What the store promises to keep.
-    durability: str
+    #: What the store promises to keep; None when it does not answer.
+    guarantees: Guarantees | None
     #: Revision of the definitions in use, and how many active maps they hold.
     revision: int
     maps: int
@@ -65,7 +66,8 @@ def _as_json(health: Health) -> dict[str, Any]:
     return {
         "status": "not ready" if health.problems else "ready",
         "problems": health.problems,
-        "durability": health.durability,
+        "durability": health.guarantees.words if health.guarantees else "unknown",
+        "missingGuarantees": list(health.guarantees.missing) if health.guarantees else [],
         "revision": health.revision,
         "activeMaps": health.maps,
         "lag": {str(partition): lag for partition, lag in health.lag.items()},
@@ -78,7 +80,7 @@ AskLogEnds = Callable[[], Awaitable[dict[int, int]]]
 
 async def status_of(store: Store, partitions: int, health: Health, log_ends: AskLogEnds) -> dict[str, Any]:
     """Health, and fence, lag and outbox of each partition that was ever claimed."""
-    rows = []
+    rows, halted = [], []
     try:
         ends = await log_ends()
     except Unreachable as error:
@@ -86,7 +88,7 @@ async def status_of(store: Store, partitions: int, health: Health, log_ends: Ask
     for partition in range(partitions):
         fence = await store.fence(partition)
         owed = await store.outbox_size(partition)
-        if fence.token or owed:
+        if fence.token or fence.halted or owed:
             rows.append(
                 {
                     "partition": partition,
@@ -96,9 +98,20 @@ async def status_of(store: Store, partitions: int, health: Health, log_ends: Ask
                     "streamTime": to_rfc3339(fence.stream_time) if fence.stream_time >= 0 else None,
                     "lag": _lag(partition, fence.offset, health, ends),
                     "outbox": owed,
+                    "outboxByIntegration": await store.owed_by_integration(partition),
+                    "halted": None
+                    if fence.halted is None
+                    else {
+                        "reason": fence.halted.reason,
+                        "detail": fence.halted.detail,
+                        "at": to_rfc3339(fence.halted.at),
+                    },
                 }
             )
-    return {**_as_json(health), "partitions": rows}
+            if fence.halted:
+                halted.append(f"partition halted: {fence.halted.detail}")
+    problems = list(dict.fromkeys([*health.problems, *halted]))
+    return {**_as_json(replace(health, problems=problems)), "partitions": rows}
 
 
 def _lag(partition: int, offset: int, health: Health, ends: dict[int, int]) -> int | None:

@@ -17,7 +17,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "DataAction": ("response.variables", "response.traits", "response.onFailure"),
     "Webhook": (),
     "Segment": ("expiresAfter",),
-    "ActionMap": ("schedule", "exclusiveGroup", "holdoutPercent", "activation.delaySeconds"),
+    "ActionMap": ("schedule", "exclusiveGroup", "holdoutPercent"),
 }
 #: Kind → field → values of it that are refused.
 _VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -31,12 +31,12 @@ _VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "ActionMap": {
         "mode": ("shadow",),
-        "activation": ("delay", "onNextSession", "onNextVisit"),
-        "activation.type": ("delay", "onNextSession", "onNextVisit"),
+        "activation": ("onNextSession", "onNextVisit"),
+        "activation.type": ("onNextSession", "onNextVisit"),
         "frequency.scope": ("group",),
     },
 }
-_TRIGGER_LEAVES = ("sequence", "absence", "segmentEntered", "segmentLeft")
+_TRIGGER_LEAVES = ("sequence", "segmentEntered", "segmentLeft")
 
 
 def not_acted_on(kind: str, data: dict[str, Any]) -> Iterator[tuple[PathKey, str]]:
@@ -66,7 +66,7 @@ def _in_trigger(node: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
     for leaf in _TRIGGER_LEAVES:
         if leaf in node:
             yield (*path, leaf), leaf
-    for where in (("event",), ("count", "event")):
+    for where in (("event",), ("count", "event"), ("absence", "after", "event"), ("absence", "of", "event")):
         name = _at(node, where)
         if isinstance(name, str) and name in RESERVED_EVENTS:
             yield (*path, *where), f"event: {name}"

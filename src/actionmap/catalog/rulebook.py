@@ -24,7 +24,7 @@ from actionmap.catalog.templates import (
     compile_params,
     compile_path,
 )
-from actionmap.catalog.triggers import Compiled, Counter, TriggerCompiler, merged_counters
+from actionmap.catalog.triggers import Absence, Compiled, Counter, TriggerCompiler, merged_counters
 from actionmap.delivery import RetryPolicy
 from actionmap.errors import DefinitionError, Finding
 from actionmap.event import to_millis
@@ -70,6 +70,10 @@ class CompiledMap:
     excludes: tuple[Test, ...]
     #: Firings per session at most; None for every match.
     max_per_session: int | None
+    #: How long a match waits before it fires; None when it fires at once.
+    delay_ms: int | None
+    #: Set when it fires by timer; ``test`` is then made when the timer is due.
+    absence: Absence | None
     webhook: CompiledWebhook
 
 
@@ -95,6 +99,9 @@ class Rulebook:
     segments: tuple[CompiledSegment, ...]
     counters: Mapping[str, tuple[Counter, ...]]
     integrations: Mapping[str, Integration]
+    #: The active maps by name, and the place of each in ``maps``.
+    by_name: Mapping[str, CompiledMap]
+    rank: Mapping[str, int]
 
 
 def compile_rulebook(
@@ -137,15 +144,18 @@ class _Compilation:
             raise DefinitionError(self._findings)
         active = [(made, trigger) for made, (action_map, trigger) in zip(compiled, maps, strict=True)
                   if action_map.active and made is not None]  # fmt: skip
+        live = tuple(made for made, _ in active if made is not None)
         used = [trigger for _, trigger in active] + [segments[name] for name in order]
         return Rulebook(
             revision=self._revision,
             content_hash=content_hash(self._definitions),
-            maps=tuple(made for made, _ in active if made is not None),
+            maps=live,
             index=Index([trigger.anchors for _, trigger in active]),
             segments=tuple(CompiledSegment(name, segments[name].test) for name in order),
             counters=merged_counters(iter(used)),
             integrations={integration.name: integration for integration in self._all(Integration)},
+            by_name={made.name: made for made in live},
+            rank={made.name: place for place, made in enumerate(live)},
         )
 
     def _all(self, kind: type[Some]) -> list[Some]:
@@ -246,7 +256,9 @@ class _Compilation:
         compiled = webhooks.get(action_map.action.webhook)
         if webhook is None or compiled is None:
             return None
-        frequency = action_map.frequency
+        frequency, delay = action_map.frequency, action_map.activation.delay_seconds
+        if delay is not None and trigger.absence is not None:
+            self._found(action_map, "activation", "a delay on an absence is refused: make the absence longer")
         return CompiledMap(
             name=action_map.name,
             version=self._versions.get(action_map.key, 1),
@@ -257,6 +269,8 @@ class _Compilation:
             includes=includes,
             excludes=excludes,
             max_per_session=None if frequency == "every" else frequency.max,
+            delay_ms=None if delay is None else delay * 1000,
+            absence=trigger.absence,
             webhook=compiled,
         )
 

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from actionmap.catalog.conditions import BadPattern, Predicate, compile_condition
+from actionmap.catalog.models.base import seconds
 from actionmap.catalog.models.trigger import (
+    AbsenceLeaf,
     All,
     Any_,
     Condition,
@@ -51,6 +53,15 @@ class Anchor:
         return {"equal": 1, "prefix": 2, "event": 3, "segment": 4}[self.kind]
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Which event starts a wait, which one cancels it, and how long it lasts."""
+
+    after: Predicate
+    of: Predicate
+    for_ms: int
+
+
 @dataclass(slots=True)
 class Compiled:
     """A compiled trigger."""
@@ -62,6 +73,8 @@ class Compiled:
     segments: frozenset[str] = frozenset()
     #: Names of the events that its ``event`` leaves ask for.
     events: frozenset[str] = frozenset()
+    #: Set when the trigger fires by timer; ``test`` is then made when it is due, ``anchors`` are those of its events.
+    absence: Absence | None = None
 
 
 @dataclass(slots=True)
@@ -76,13 +89,45 @@ class TriggerCompiler:
 
     def compile(self, trigger: Trigger, path: str) -> Compiled:
         """``trigger``, which stands at ``path``, compiled with all it holds."""
+        beside = trigger.all if isinstance(trigger, All) else (trigger,)
+        for index, part in enumerate(beside):
+            if isinstance(part, AbsenceLeaf) and not self.in_segment:
+                return self._absence(part, index, trigger, path)
+        return self._part(trigger, path)
+
+    def _absence(self, leaf: AbsenceLeaf, at: int, trigger: Trigger, path: str) -> Compiled:
+        """An absence, with the conditions and segments beside it, which are judged when it is due."""
+        own = f"{path}.all.{at}" if isinstance(trigger, All) else path
+        after = self._event(leaf.absence.after, f"{own}.absence.after")
+        of = self._event(leaf.absence.of, f"{own}.absence.of")
+        beside: list[Compiled] = []
+        for index, part in enumerate(trigger.all if isinstance(trigger, All) else ()):
+            if index == at:
+                continue
+            where = f"{path}.all.{index}"
+            if isinstance(part, SegmentLeaf) or (isinstance(part, Condition) and not part.key.startswith("event.")):
+                beside.append(self._part(part, where))
+            else:
+                message = "beside an absence stand only segments and conditions on visitor or session"
+                self.problems.append((where, message))
+        tests = [part.test for part in beside]
+        return Compiled(
+            lambda scope: all(test(scope) for test in tests),
+            (*(after.anchors or ()), *(of.anchors or ())),
+            (),
+            frozenset[str]().union(*(part.segments for part in beside)),
+            after.events | of.events,
+            Absence(after.test, of.test, seconds(leaf.absence.for_) * 1000),
+        )
+
+    def _part(self, trigger: Trigger, path: str) -> Compiled:
         match trigger:
             case All():
                 return self._all(trigger, path)
             case Any_():
                 return self._any(trigger, path)
             case Not():
-                inner = self.compile(trigger.not_, f"{path}.not")
+                inner = self._part(trigger.not_, f"{path}.not")
                 test = inner.test
                 return Compiled(lambda scope: not test(scope), None, inner.counters, inner.segments, inner.events)
             case SegmentLeaf():
@@ -91,18 +136,22 @@ class TriggerCompiler:
                 return self._event(trigger, path)
             case Count():
                 return self._count(trigger.count, f"{path}.count")
+            case AbsenceLeaf():
+                message = "an absence stands alone or in one top-level all, not in any, not or a segment"
+                self.problems.append((f"{path}.absence", message))
+                return Compiled(lambda _: False)
             case Condition():
                 return Compiled(self._condition(trigger, path), _anchors_of(trigger))
 
     def _all(self, trigger: All, path: str) -> Compiled:
-        parts = [self.compile(part, f"{path}.all.{index}") for index, part in enumerate(trigger.all)]
+        parts = [self._part(part, f"{path}.all.{index}") for index, part in enumerate(trigger.all)]
         tests = [part.test for part in parts]
         anchored = [part.anchors for part in parts if part.anchors is not None]
         best = min(anchored, key=lambda anchors: (max(anchor.cost for anchor in anchors), len(anchors)), default=None)
         return _joined(parts, lambda scope: all(test(scope) for test in tests), best)
 
     def _any(self, trigger: Any_, path: str) -> Compiled:
-        parts = [self.compile(part, f"{path}.any.{index}") for index, part in enumerate(trigger.any)]
+        parts = [self._part(part, f"{path}.any.{index}") for index, part in enumerate(trigger.any)]
         tests = [part.test for part in parts]
         every = [part.anchors for part in parts]
         anchors = None if None in every else tuple(anchor for some in every for anchor in some or ())

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actionmap.app import run_engine, run_server
-from actionmap.cli.output import NO, YES, note, out
+from actionmap.cli.output import NO, YES, fail, note, out
 from actionmap.demo.dev import run_dev
 from actionmap.demo.run import percentile, run_demo
 from actionmap.demo.screen import Screen
 from actionmap.demo.stack import read_rules
-from actionmap.errors import SettingsError
+from actionmap.errors import SettingsError, Stuck
 from actionmap.settings import Settings, load_settings
+from actionmap.supervise import Command, Supervisor
 from actionmap.telemetry import configure_logging
 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="File of settings, lines ACTIONMAP_NAME=value.", show_default=False)
 ]
+
+_LAST_PORT = 65_535
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,17 +68,33 @@ def dev(
 
 def run(
     settings: SettingsFile = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; only 1 is acted on yet.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 1,
 ) -> None:
     """Evaluate events and deliver webhooks, against real Kafka and Redis."""
-    if workers != 1:
-        raise SettingsError(
-            "--workers above 1 is not acted on yet in this version: start actionmap run several times instead, "
-            "the consumer group shares the partitions among them"
-        )
     loaded = _settings(settings)
+    if workers > 1:
+        commands = [_worker(settings, port) for port in _metrics_ports(loaded.metrics_port, workers)]
+        raise typer.Exit(asyncio.run(Supervisor(commands).run()))
     _tell_egress(loaded)
-    asyncio.run(run_engine(loaded, lambda url: note(f"engine: health and metrics at {url}")))
+    try:
+        asyncio.run(run_engine(loaded, lambda url: note(f"engine: health and metrics at {url}")))
+    except Stuck as error:
+        fail(str(error))
+        raise typer.Exit(NO) from None
+
+
+def _metrics_ports(first: int, workers: int) -> list[int]:
+    if first and first + workers - 1 > _LAST_PORT:
+        raise SettingsError(
+            f"ACTIONMAP_METRICS_PORT: {workers} workers take as many ports from {first} on, and there are only "
+            f"{_LAST_PORT}; choose a lower one, or 0 for any"
+        )
+    return [first + number if first else 0 for number in range(workers)]
+
+
+def _worker(settings: Path | None, metrics_port: int) -> Command:
+    file = ["--settings", str(settings)] if settings else []
+    return Command([sys.executable, "-m", "actionmap", "run", *file], {"ACTIONMAP_METRICS_PORT": str(metrics_port)})
 
 
 def serve(settings: SettingsFile = None) -> None:

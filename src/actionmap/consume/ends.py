@@ -1,8 +1,9 @@
-"""Where the log of each partition ends, for those who do not consume it and still want to tell the lag."""
+"""Where the log of each partition ends, and until when that is known."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -10,6 +11,7 @@ from aiokafka.errors import KafkaError
 from actionmap.errors import Unreachable
 
 _TIMEOUT_S = 10.0
+_READ_MS = 2_000
 
 
 async def log_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
@@ -30,3 +32,72 @@ async def log_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
         raise Unreachable(f"Kafka does not show where {topic} ends ({type(error).__name__})") from error
     finally:
         await reader.stop()
+
+
+async def has_record(bootstrap_servers: str, topic: str, partition: int, offset: int) -> bool:
+    """Whether ``partition`` has a record at or after ``offset``; asks the broker anew each time.
+
+    The end of a log alone does not tell: it also counts offsets of transactions' marks and of records compacted away.
+
+    Raises:
+        Unreachable: no broker answers.
+    """
+    place = TopicPartition(topic, partition)
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await reader.start()
+            reader.assign([place])
+            reader.seek(place, offset)
+            return bool(await reader.getmany(place, timeout_ms=_READ_MS, max_records=1))
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Unreachable(f"Kafka does not show what {topic}/{partition} holds ({type(error).__name__})") from error
+    finally:
+        await reader.stop()
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The newest answer of a broker about one partition."""
+
+    answered_at: int
+    #: The last look before it was seen; None: there was none.
+    look_before: float | None
+    #: Until when the log is known to have been as it says.
+    known_at: float | None
+    last_look: float
+
+
+class LogEnds:
+    """Until when the end that a fetch has told is known to have been the end.
+
+    aiokafka does not tell when a fetch was asked for, only when it was answered. But it has one on its way per broker:
+    each was asked for after the answer before had come, so after the look before that answer was seen.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[int, _Answer] = {}
+
+    def known_at(self, partition: int, answered_at: int | None, now: float) -> float | None:
+        """The monotonic time at which the log of ``partition`` surely was as its newest answer says; None: not known.
+
+        Args:
+            partition: The partition.
+            answered_at: When its newest answer came, on any clock: a changed value is a new answer.
+            now: The time of this look, on the monotonic clock.
+        """
+        if answered_at is None:
+            return None
+        answer = self._answers.get(partition)
+        if answer is None:
+            answer = self._answers[partition] = _Answer(answered_at, None, None, now)
+        elif answered_at != answer.answered_at:
+            answer = self._answers[partition] = _Answer(answered_at, answer.last_look, answer.look_before, now)
+        answer.last_look = now
+        return answer.known_at
+
+    def forget(self, partition: int) -> None:
+        """The partition is consumed no more."""
+        self._answers.pop(partition, None)

@@ -18,6 +18,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, UnknownMemberIdError
 from msgspec import Struct
 
+from actionmap.consume.ends import LogEnds
 from actionmap.consume.parse import Record
 from actionmap.consume.positions import Log
 from actionmap.errors import Unreachable
@@ -47,6 +48,9 @@ class PartitionLane(Protocol):
     def offer(self, records: list[Record]) -> None:
         """Queue records."""
 
+    def log_ended(self, end: int, at: float) -> None:
+        """The log ended at offset ``end`` when the monotonic clock showed ``at``."""
+
     def rewind(self) -> None:
         """Go on from the fence."""
 
@@ -71,6 +75,8 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     session_timeout_ms: int = 45_000
     #: What positions, and with them ids of events without one, begin with instead of the topic's name.
     log_name: str = ""
+    #: Partitions assigned by hand, without a group; None: those that the group assigns.
+    partitions: tuple[int, ...] | None = None
 
 
 class KafkaConsumer(ConsumerRebalanceListener):
@@ -84,12 +90,26 @@ class KafkaConsumer(ConsumerRebalanceListener):
         metrics: Metrics,
         on_assigned: Callable[[int], None] = lambda _: None,
         on_revoked: Callable[[int], None] = lambda _: None,
+        wait_durable: Callable[[int], Awaitable[None]],
+        monotonic: Callable[[], float],
     ) -> None:
+        """Args:
+        options: How to reach the topic.
+        open_lane: Makes the lane of a partition.
+        metrics: Where lag is told.
+        on_assigned: Called with each partition that is assigned.
+        on_revoked: Called with each partition that was released.
+        wait_durable: Returns when what the store has acknowledged for a partition is durable.
+        monotonic: Seconds of a clock that nobody sets.
+        """
         self._options = options
         self._open_lane = open_lane
         self._metrics = metrics
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._wait_durable = wait_durable
+        self._monotonic = monotonic
+        self._ends = LogEnds()
         self._log = logger("consume")
         self._consumer: Any = None
         self._cluster = ""
@@ -98,7 +118,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._committed: dict[int, int] = {}
         #: The lanes of the partitions this member owns.
         self.lanes: dict[int, PartitionLane] = {}
-        #: Set once partitions are assigned.
+        #: Set once the group has assigned partitions, or told this member to stand by without any.
         self.assigned = asyncio.Event()
 
     async def run(self) -> None:
@@ -118,12 +138,21 @@ class KafkaConsumer(ConsumerRebalanceListener):
         finally:
             commits.cancel()
             await asyncio.gather(commits, return_exceptions=True)
-            await self._release(set(self.lanes))
+            await self._commit(await self._release(set(self.lanes)))
             await self._disconnect()
 
     def stop(self) -> None:
         """Ask `run` to end: drain, release, leave the group."""
         self._stopping.set()
+
+    @property
+    def problem(self) -> str:
+        """What keeps this member from having partitions, in words for people; "" when nothing does."""
+        if not self.assigned.is_set():
+            return "the consumer group has not assigned any partition yet"
+        if not self.lanes and not self._consumer.partitions_for_topic(self._options.topic):
+            return f"Kafka shows no topic {self._options.topic}: was it deleted?"
+        return ""
 
     def lag(self) -> dict[int, int]:
         """Records not yet evaluated, by partition, as far as the broker's answers so far tell."""
@@ -159,13 +188,21 @@ class KafkaConsumer(ConsumerRebalanceListener):
             max_partition_fetch_bytes=1024 * 1024,
             fetch_max_bytes=16 * 1024 * 1024,
             fetch_max_wait_ms=100,
+            # How soon a topic that was deleted and recreated is seen again.
+            metadata_max_age_ms=10_000,
             partition_assignment_strategy=(StickyPartitionAssignor,),
         )  # fmt: skip
-        self._consumer.subscribe([options.topic], listener=self)
+        by_hand = [self._tp(partition) for partition in options.partitions or ()]
+        if options.partitions is None:
+            self._consumer.subscribe([options.topic], listener=self)
+        else:
+            self._consumer.assign(by_hand)
         try:
             # First of all: partitions are assigned, and claimed under this id, before start() returns.
             self._cluster = await cluster_id(options.bootstrap_servers)
             await self._consumer.start()
+            if by_hand:
+                await self.on_partitions_assigned(by_hand)
         except (KafkaError, OSError) as error:
             await self._disconnect()
             raise Unreachable(
@@ -191,6 +228,10 @@ class KafkaConsumer(ConsumerRebalanceListener):
         except NoOffsetForPartitionError:
             # Asked for before the lane has claimed its partition; its seek follows.
             return
+        self._hand_over(fetched)
+        self._tell_ends()
+
+    def _hand_over(self, fetched: dict[TopicPartition, Any]) -> None:
         for tp, records in fetched.items():
             lane = self.lanes.get(tp.partition)
             if lane is not None:
@@ -199,6 +240,17 @@ class KafkaConsumer(ConsumerRebalanceListener):
                     Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value)
                     for record in records
                 ])  # fmt: skip
+
+    def _tell_ends(self) -> None:
+        """Tell each lane until when its log is known to have held no more than it does."""
+        now = self._monotonic()
+        for partition, lane in self.lanes.items():
+            end = self._high_water(partition)
+            if end is not None:
+                answered_at = self._consumer.last_poll_timestamp(self._tp(partition))
+                known_at = self._ends.known_at(partition, answered_at, now)
+                if known_at is not None:
+                    lane.log_ended(end, known_at)
 
     async def _recover(self, error: Exception) -> None:
         """After an error of the client every lane goes back to its fence; after a fatal one a new client starts."""
@@ -234,22 +286,25 @@ class KafkaConsumer(ConsumerRebalanceListener):
         """Drain, then release: batches in hand are finished, the rest is left to the next owner."""
         await self._release({tp.partition for tp in revoked})
 
-    async def _release(self, partitions: set[int]) -> None:
+    async def _release(self, partitions: set[int]) -> dict[int, int | None]:
+        """Drain the lanes and let go of them; returns their positions. Waits for no webhook, and for no commit."""
         lanes = {partition: self.lanes.pop(partition) for partition in partitions & self.lanes.keys()}
         if not lanes:
-            return
+            return {}
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                 await asyncio.gather(*(lane.close() for lane in lanes.values()))
         except TimeoutError:
             self._log.warning("partitions.not_drained", partitions=sorted(lanes))
-        await self._commit({partition: lane.position for partition, lane in lanes.items()})
+        positions = {partition: lane.position for partition, lane in lanes.items()}
         for partition in lanes:
             self._tasks.pop(partition).cancel()
+            self._ends.forget(partition)
             self._on_revoked(partition)
             with suppress(KeyError):
                 self._metrics.lag.remove(partition)
         self._log.info("partitions.released", partitions=sorted(lanes))
+        return positions
 
     def _look_up(self, partition: int) -> Callable[[], Awaitable[Log]]:
         async def look_up() -> Log:
@@ -310,8 +365,9 @@ class KafkaConsumer(ConsumerRebalanceListener):
             return
         try:
             async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                await asyncio.gather(*(self._wait_durable(partition) for partition in moved))
                 await self._consumer.commit({self._tp(partition): position for partition, position in moved.items()})
-        except (KafkaError, TimeoutError, UnknownMemberIdError) as error:
+        except (KafkaError, TimeoutError, UnknownMemberIdError, Unreachable) as error:
             self._log.info("commit.failed", error=type(error).__name__)
         else:
             self._committed.update(moved)

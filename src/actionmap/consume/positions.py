@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -11,6 +11,17 @@ from actionmap.store.protocols import Fence
 
 #: What to do when the log does not continue where the fence stands: stop and say so, or go on with a fresh fence.
 OnGap = Literal["halt", "continue"]
+
+#: Why a partition stops, by a fixed word.
+HaltReason = Literal[
+    "state-lost",
+    "partition-count-changed",
+    "recreated",
+    "truncated",
+    "retention-passed",
+    "unreadable-visitor",
+    "fault",
+]
 
 
 class Log(Struct, frozen=True):
@@ -27,39 +38,85 @@ class Log(Struct, frozen=True):
     partitions: int
 
 
-def start_position(fence: Fence, log: Log) -> int:
-    """The offset to go on from.
+class Start(NamedTuple):
+    """Where a partition goes on."""
+
+    offset: int
+    #: Whether the fence has to be moved there: it stands elsewhere.
+    moved: bool = False
+    #: Whether the log there is another one than that of the fence.
+    is_new_log: bool = False
+
+
+def start_position(fence: Fence, log: Log) -> Start:
+    """Where to go on from: at the record after the fence.
 
     Raises:
         PartitionHalted: the log does not continue where the fence stands, so effects would be lost or repeated.
     """
-    name = f"{log.topic}/{log.partition}"
-    after = fence.offset + 1
+    name, after = f"{log.topic}/{log.partition}", fence.offset + 1
     if fence.offset < 0:
         # A fence without an offset but with a token was claimed before: nothing was evaluated yet, nothing is lost.
         if log.committed and not fence.token:
-            raise PartitionHalted(
-                f"{name}: state lost: the group has committed offset {log.committed}, but the store holds no fence; "
-                "restore the store from a backup, or delete the group's offsets to begin again from the log"
-            )
-        return log.begin
+            raise _halted("state-lost", name, f"the group has committed offset {log.committed}, but the store holds "
+                          "no fence. Restore the store from a backup and restart the worker", log)  # fmt: skip
+        return Start(log.begin)
     if fence.partitions != log.partitions:
-        raise PartitionHalted(
-            f"{name}: partition count changed from {fence.partitions} to {log.partitions}: visitors would be split "
-            "between partitions; go back to a topic with the former count"
-        )
+        raise _halted("partition-count-changed", name, f"partition count changed from {fence.partitions} to "
+                      f"{log.partitions}, so visitors would be split between partitions. Go back to a topic with the "
+                      "former count and restart the worker", log)  # fmt: skip
     if fence.cluster != log.cluster:
-        raise PartitionHalted(
-            f"{name}: recreated: the fence belongs to cluster {fence.cluster}, the broker is cluster {log.cluster}"
-        )
+        raise _halted("recreated", name, f"the fence belongs to cluster {fence.cluster}, the broker is cluster "
+                      f"{log.cluster}. Connect to the former cluster and restart the worker", log)  # fmt: skip
     if log.end < after:
-        raise PartitionHalted(
-            f"{name}: truncated: offset {fence.offset} was evaluated, but the log ends at {log.end}; "
-            "was the topic recreated?"
-        )
+        raise _halted("truncated", name, f"offset {fence.offset} was evaluated, but the log ends at {log.end}: it "
+                      "lost records, or the topic was recreated", log)  # fmt: skip
     if log.begin > after:
-        raise PartitionHalted(
-            f"{name}: retention passed: the next offset is {after}, but the log begins at {log.begin}; "
-            f"{log.begin - after} records were deleted before they were evaluated"
-        )
-    return after
+        raise _halted("retention-passed", name, f"the next offset is {after}, but the log begins at {log.begin}; "
+                      f"{log.begin - after} records were deleted before they were evaluated", log)  # fmt: skip
+    return Start(after)
+
+
+def recreated(log_name: str, partition: int, offset: int) -> PartitionHalted:
+    """The record that the fence stands at is not the one that was evaluated."""
+    detail = f"recreated: the record at offset {offset} is not the one that was evaluated: the topic was recreated"
+    return _with_command("recreated", f"{log_name}/{partition}", detail, partition)
+
+
+def _halted(reason: HaltReason, name: str, detail: str, log: Log) -> PartitionHalted:
+    return _with_command(reason, name, f"{reason.replace('-', ' ')}: {detail}", log.partition)
+
+
+def _with_command(reason: HaltReason, name: str, detail: str, partition: int) -> PartitionHalted:
+    return PartitionHalted(
+        reason,
+        f"{name}: {detail}. Or go on: actionmap partitions resume {partition} --policy {_CONTINUES[reason]}, or "
+        "--policy rebuild, which forgets the partition's visitors and evaluates the log again from its beginning",
+    )
+
+
+#: What ``continue`` does after each reason.
+_CONTINUES: dict[HaltReason, str] = {
+    "state-lost": "continue, which goes on after the committed offset without the former visitors",
+    "partition-count-changed": "continue, which goes on at the fence; visitors that moved begin anew",
+    "recreated": "continue, which keeps the visitors and evaluates the new log from its beginning",
+    "truncated": "continue, which keeps the visitors and goes on at the end of the log",
+    "retention-passed": "continue, which keeps the visitors and goes on where the log begins",
+}
+
+
+def go_on(fence: Fence, log: Log, reason: str) -> Start:
+    """Where ``continue`` goes on after a halt for ``reason`` (a `HaltReason`)."""
+    match reason:
+        case "recreated":
+            return Start(log.begin, moved=True, is_new_log=True)
+        case "truncated":
+            return Start(log.end, moved=True)
+        case "retention-passed":
+            return Start(log.begin, moved=True)
+        case "state-lost":
+            return Start(min(max(log.committed or 0, log.begin), log.end), moved=True)
+        case "partition-count-changed":
+            return Start(min(max(fence.offset + 1, log.begin), log.end), moved=True)
+        case _:
+            return start_position(fence, log)

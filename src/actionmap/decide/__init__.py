@@ -1,5 +1,6 @@
 """Event + Visitor + Rulebook → Decision. Pure: no I/O; time comes with the event."""
 
 from actionmap.decide.judge import Policy, decide
+from actionmap.decide.timeline import Timeline
 
-__all__ = ["Policy", "decide"]
+__all__ = ["Policy", "Timeline", "decide"]

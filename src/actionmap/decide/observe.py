@@ -93,6 +93,8 @@ def _session(after: Visitor, event: Event, timeout_ms: int) -> Session:
     current = after.session
     if current is None or event.time - current.last_event_at > timeout_ms:
         after.session_count += 1
+        if current is not None and current.fired and any(wait.session == current.number for wait in after.waits):
+            after.ended_sessions = {**after.ended_sessions, current.number: current.fired}
         return Session(number=after.session_count, created_at=event.time, last_event_at=event.time)
     session = replace(current)
     session.created_at = min(session.created_at, event.time)

@@ -10,14 +10,24 @@ from actionmap.catalog.rulebook import CompiledMap, CompiledWebhook
 from actionmap.catalog.templates import Values, without_absent
 from actionmap.delivery import DeadLetter, Delivery, delivery_id
 from actionmap.errors import Unrenderable
+from actionmap.event import Event
 
 __all__ = ["LookupMissing", "render"]
 
 
-def render(fired: CompiledMap, scope: Scope, company: str) -> tuple[Delivery | DeadLetter, tuple[str, ...]]:
+def render(
+    fired: CompiledMap, scope: Scope, company: str, at: int, owed_at: int
+) -> tuple[Delivery | DeadLetter, tuple[str, ...]]:
     """The delivery that ``fired`` owes for the event in ``scope``, and the mappings that had no value (``map/field``).
 
     Where the request cannot be built, a dead letter stands in its place.
+
+    Args:
+        fired: The map.
+        scope: Event, visitor and session that lookups read.
+        company: The company the definitions belong to.
+        at: Event time, or when the timer was due.
+        owed_at: When the record that led to it entered Kafka.
 
     Raises:
         LookupMissing: a lookup with ``onMissing: skip`` has no value; nothing is owed.
@@ -27,7 +37,7 @@ def render(fired: CompiledMap, scope: Scope, company: str) -> tuple[Delivery | D
     own = Scope(event, scope.visitor, scope.session, fired.name, fired.version, id_)
     values, missing = webhook.resolve(own)
     named = tuple(f"{fired.name}/{field}" for field in missing)
-    delivery = _envelope(id_, fired, scope)
+    delivery = _envelope(id_, fired, event, at, owed_at)
     try:
         target = _target(webhook, values)
     except Unrenderable as why:
@@ -39,8 +49,8 @@ def render(fired: CompiledMap, scope: Scope, company: str) -> tuple[Delivery | D
     return msgspec.structs.replace(delivery, target=target, body=None if body is None else body.decode()), named
 
 
-def _envelope(id_: str, fired: CompiledMap, scope: Scope) -> Delivery:
-    webhook, event = fired.webhook, scope.event
+def _envelope(id_: str, fired: CompiledMap, event: Event, at: int, owed_at: int) -> Delivery:
+    webhook = fired.webhook
     return Delivery(
         id=id_,
         integration=webhook.integration,
@@ -48,8 +58,8 @@ def _envelope(id_: str, fired: CompiledMap, scope: Scope) -> Delivery:
         action_map=fired.name,
         visitor_id=event.visitor_id,
         event_id=event.id,
-        at=event.time,
-        owed_at=event.recorded_at,
+        at=at,
+        owed_at=owed_at,
         method=webhook.method,
         target="",
         headers=dict(webhook.headers),

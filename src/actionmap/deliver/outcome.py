@@ -40,7 +40,7 @@ class Outcomes:
         now = self._clock()
         counted = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, last_error=attempt.error)
         if attempt.outcome == "delivered":
-            owned.settler.accept(delivery.id)
+            owned.settler.accept(delivery)
             self._metrics.event_to_delivery.observe(max(now - delivery.owed_at, 0) / 1000)
         else:
             what = after_failure(counted, attempt, now=now, chance=self._random())

@@ -44,15 +44,15 @@ class Settler:
         self._clock = clock
         self._on_settled = on_settled
         self._log = logger("deliver")
-        self._accepted: list[str] = []
+        self._accepted: list[Delivery] = []
         self._retries: list[tuple[Delivery, int]] = []
         self._dead: list[DeadLetter] = []
         self._ready = asyncio.Event()
         self._closed = False
 
-    def accept(self, delivery_id: str) -> None:
+    def accept(self, delivery: Delivery) -> None:
         """The receiver took it."""
-        self._accepted.append(delivery_id)
+        self._accepted.append(delivery)
         self._ready.set()
 
     def keep(self, delivery: Delivery, at: int) -> None:
@@ -98,7 +98,7 @@ class Settler:
         # repeated, because settling twice is settling once.
         if accepted := self._accepted[:MOST_AT_ONCE]:
             await self._outbox.ack(self._partition, accepted, now=self._clock())
-            self._taken(self._accepted, accepted, again=False)
+            self._taken(self._accepted, [delivery.id for delivery in accepted], again=False)
         if dead := self._dead[:MOST_AT_ONCE]:
             await self._outbox.bury(self._partition, dead)
             self._taken(self._dead, [letter.id for letter in dead], again=False)

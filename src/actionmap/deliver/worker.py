@@ -165,10 +165,7 @@ class DeliveryWorker:
         while owned.ours:
             owned.woken.clear()
             try:
-                async with self._turns:
-                    # All slots taken: nobody leases, what is owed waits in the store.
-                    await self._has_slot.wait()
-                    pause_s = await self._lease(owned)
+                pause_s = await self._lease(owned)
                 failures = 0
             except STORE_AWAY as error:
                 failures += 1
@@ -184,25 +181,38 @@ class DeliveryWorker:
 
     async def _lease(self, owned: Owned) -> float:
         """Lease one batch and admit it; returns the seconds until the next one."""
-        if not owned.ours:
-            return 0.0
         owned.count(1)
         try:
-            now = self._clock()
-            leased = await self._outbox.lease(owned.number, now=now, limit=BATCH, lease_ms=self._lease_ms)
+            async with self._turns:
+                # All slots taken: nobody leases, what is owed waits in the store.
+                await self._has_slot.wait()
+                if not owned.ours:
+                    return 0.0
+                now = self._clock()
+                leased = await self._outbox.lease(owned.number, now=now, limit=BATCH, lease_ms=self._lease_ms)
+            mine = [Waiting(owned, delivery, now + self._lease_ms) for delivery in leased.deliveries
+                    if delivery.id not in owned.busy]  # fmt: skip
+            owned.busy.update(waiting.delivery.id for waiting in mine)
             in_flight = self._in_flight
-            for delivery in leased.deliveries:
-                if delivery.id not in owned.busy:
-                    owned.busy.add(delivery.id)
-                    waiting = Waiting(owned, delivery, now + self._lease_ms)
-                    if owned.ours:
-                        self._admit(waiting)
-                    else:
-                        # Disowned meanwhile: somebody else is waiting for it.
-                        self._put_back(waiting, now)
+            await self._admit_durable(owned, mine)
             return self._pause_s(leased, started=self._in_flight > in_flight)
         finally:
             owned.count(-1)
+
+    async def _admit_durable(self, owned: Owned, leased: list[Waiting[Owned]]) -> None:
+        """Admit what was leased once it is durable, that is once the lease is, which was written after the entries."""
+        durable = False
+        try:
+            if leased:
+                await self._outbox.wait_durable(owned.number)
+            durable = True
+        finally:
+            for waiting in leased:
+                if durable and owned.ours:
+                    self._admit(waiting)
+                else:
+                    # Disowned meanwhile, and somebody else is waiting for it; or not known to be durable.
+                    self._put_back(waiting, self._clock())
 
     def _pause_s(self, leased: Leased, *, started: bool) -> float:
         if leased.next_due is None:

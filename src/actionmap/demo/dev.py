@@ -8,11 +8,12 @@ from pathlib import Path
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from actionmap.app import Watchers, build_api
+from actionmap.app import build_api
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.screen import printable
 from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
 from actionmap.embedded import free_port
+from actionmap.engine import Watchers
 from actionmap.process import address_of, listen, run_until_signal, serve_http
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from actionmap.app import Watchers
 from actionmap.catalog.parse import Definitions
 from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.producer import EventProducer, Outgoing
@@ -25,6 +24,7 @@ from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.receiver import Received
 from actionmap.demo.screen import Screen
 from actionmap.demo.stack import Stack, open_stack
+from actionmap.engine import Watchers
 from actionmap.errors import ActionmapError
 from actionmap.event import Event, to_millis, to_rfc3339
 from actionmap.process import first_of, wall_clock

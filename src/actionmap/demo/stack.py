@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actionmap.app import Engine, Options, Parts, Watchers, open_parts, open_producer, prepare_topic
+from actionmap.app import Parts, open_parts, open_producer, prepare_topic
 from actionmap.catalog.documents import read_folder
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions, located, parse_documents
@@ -22,6 +22,7 @@ from actionmap.deliver.request import environment_secrets
 from actionmap.demo.receiver import Receiver
 from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
+from actionmap.engine import Engine, Options, Watchers
 from actionmap.errors import DefinitionError
 from actionmap.process import wall_clock
 from actionmap.settings import load_settings

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import secrets
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
+from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.errors import Conflict
-from actionmap.store.protocols import Applied, Commit, Fence, Leased
+from actionmap.errors import Conflict, FenceMoved
+from actionmap.store.durability import Guarantees
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Resume
 
 
 @dataclass(slots=True)
 class _Partition:
     fence: Fence = field(default_factory=Fence)
     visitors: dict[str, bytes] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
     owed: dict[str, Delivery] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     dead: dict[str, DeadLetter] = field(default_factory=dict)
+
+    @property
+    def next_due(self) -> int | None:
+        return min(self.timers.values(), default=None)
 
 
 class MemoryStore:
@@ -35,25 +42,68 @@ class MemoryStore:
     async def fence(self, partition: int) -> Fence:
         return self._partitions[partition].fence
 
-    async def claim(self, partition: int, *, owner: str, token: str, cluster: str, partitions: int) -> Fence:
+    async def claim(
+        self,
+        partition: int,
+        *,
+        owner: str,
+        token: str,
+        cluster: str,
+        partitions: int,
+        moved_to: int | None = None,
+        is_new_log: bool = False,
+    ) -> Fence:
         part = self._partitions[partition]
-        part.fence = msgspec.structs.replace(
-            part.fence, owner=owner, token=token, cluster=cluster, partitions=partitions
-        )
+        fence = part.fence
+        if moved_to is not None:
+            time, time_at = (-1, -1) if is_new_log else (fence.stream_time, fence.stream_time_at)
+            fence = replace(fence, offset=moved_to, fingerprint="", stream_time=time, stream_time_at=time_at)
+        part.fence = replace(
+            fence, owner=owner, token=token, cluster=cluster, partitions=partitions, halted=None, resume=None,
+            rebuilding=False,
+        )  # fmt: skip
         return part.fence
 
-    async def reset_fence(self, partition: int) -> None:
+    async def halt(self, partition: int, halt: Halt) -> None:
         part = self._partitions[partition]
-        part.fence = Fence(revision=part.fence.revision)
+        part.fence = replace(part.fence, halted=halt)
 
-    async def load(self, partition: int, visitor_ids: Sequence[str]) -> list[bytes | None]:
+    async def resume(self, partition: int, policy: Resume) -> bool:
+        part = self._partitions[partition]
+        if part.fence.halted is None:
+            return False
+        part.fence = replace(part.fence, resume=policy)
+        return True
+
+    async def forget(self, partition: int) -> None:
+        part = self._partitions[partition]
+        was = part.fence
+        part.fence = Fence(token=secrets.token_hex(16), owner=was.owner, revision=was.revision, halted=was.halted,
+                           resume=was.resume, rebuilding=True)  # fmt: skip
+        part.visitors.clear()
+        part.timers.clear()
+
+    async def load(self, partition: int, visitor_ids: Sequence[str], token: str | None = None) -> list[bytes | None]:
+        if token is not None:
+            self._check(partition, token)
         visitors = self._partitions[partition].visitors
         return [visitors.get(visitor_id) for visitor_id in visitor_ids]
+
+    def _check(self, partition: int, token: str) -> None:
+        fence = self._partitions[partition].fence
+        if fence.token != token:
+            raise FenceMoved(fence.owner)
+
+    async def due(self, partition: int, token: str, *, until: int, limit: int) -> Due:
+        self._check(partition, token)
+        timers = sorted((due, visitor_id) for visitor_id, due in self._partitions[partition].timers.items())
+        ready = [(visitor_id, due) for due, visitor_id in timers if due <= until][:limit]
+        return Due(ready, timers[len(ready)][0] if len(timers) > len(ready) else None)
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         part = self._partitions[partition]
         if part.fence.token == commit.token:
-            return Applied("ok")
+            return Applied("ok", "", part.next_due)
         if part.fence.token != commit.expected_token:
             return Applied("mismatch", part.fence.owner)
         if commit.revision < part.fence.revision:
@@ -61,19 +111,28 @@ class MemoryStore:
         if commit.deliveries and len(part.owed) >= self._outbox_cap:
             return Applied("full")
         part.visitors.update(commit.visitors)
+        for visitor_id, due in commit.timers:
+            part.timers.pop(visitor_id, None)
+            if due is not None:
+                part.timers[visitor_id] = due
         for delivery in commit.deliveries:
             if delivery.id not in part.settled and delivery.id not in part.owed and delivery.id not in part.dead:
                 part.owed[delivery.id] = delivery
                 part.due[delivery.id] = delivery.owed_at
         part.dead.update((letter.id, letter) for letter in commit.dead_letters)
-        part.fence = msgspec.structs.replace(
+        part.fence = replace(
             part.fence,
             offset=commit.offset,
             token=commit.token,
             revision=commit.revision,
             stream_time=commit.stream_time,
+            stream_time_at=commit.stream_time_at,
+            fingerprint=commit.fingerprint,
         )
-        return Applied("ok")
+        return Applied("ok", "", part.next_due)
+
+    async def wait_durable(self, partition: int) -> None:
+        """Nothing here is durable."""
 
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
         part = self._partitions[partition]
@@ -82,12 +141,12 @@ class MemoryStore:
             part.due[id_] = now + lease_ms
         return Leased([part.owed[id_] for _, id_ in ready], min(part.due.values(), default=None))
 
-    async def ack(self, partition: int, delivery_ids: Sequence[str], *, now: int) -> None:
+    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
         part = self._partitions[partition]
-        for id_ in delivery_ids:
-            part.owed.pop(id_, None)
-            part.due.pop(id_, None)
-            part.settled.add(id_)
+        for delivery in deliveries:
+            part.owed.pop(delivery.id, None)
+            part.due.pop(delivery.id, None)
+            part.settled.add(delivery.id)
 
     async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
         part = self._partitions[partition]
@@ -102,6 +161,24 @@ class MemoryStore:
             part.owed.pop(letter.id, None)
             part.due.pop(letter.id, None)
             part.dead[letter.id] = letter
+
+    async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
+        part = self._partitions[partition]
+        dead = [delivery for delivery in deliveries if part.dead.pop(delivery.id, None) is not None]
+        for delivery in dead:
+            part.owed[delivery.id] = delivery
+            part.due[delivery.id] = now
+        return len(dead)
+
+    async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
+        dead = self._partitions[partition].dead
+        return sum(dead.pop(id_, None) is not None for id_ in ids)
+
+    async def dead_letter(self, partition: int, id_: str) -> DeadLetter | None:
+        return self._partitions[partition].dead.get(id_)
+
+    async def owed_by_integration(self, partition: int) -> dict[str, int]:
+        return dict(Counter(delivery.integration for delivery in self._partitions[partition].owed.values()))
 
     async def outbox_size(self, partition: int) -> int:
         return len(self._partitions[partition].owed)
@@ -132,8 +209,8 @@ class MemoryStore:
     async def ping(self) -> None:
         """Memory always answers."""
 
-    async def durability(self) -> str:
-        return "none: the store is in memory"
+    async def guarantees(self) -> Guarantees:
+        return Guarantees("none", ("the store is in memory; nothing of it survives the process",))
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -11,6 +11,22 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from actionmap.delivery import DeadLetter, Delivery
+from actionmap.store.durability import Guarantees
+
+#: What a person may tell a halted partition to do. ``continue``: go on with the state that is there, leaving out what
+#: cannot be had. ``rebuild``: forget its visitors and evaluate the log again from its beginning.
+Resume = Literal["continue", "rebuild"]
+
+
+class Halt(Struct, frozen=True):
+    """Why a partition stopped, kept beside its fence for people."""
+
+    #: A fixed word, e.g. ``truncated``; see `consume.positions.HaltReason`.
+    reason: str
+    #: In words for people.
+    detail: str
+    #: Milliseconds since 1970.
+    at: int
 
 
 class Fence(Struct, frozen=True):
@@ -28,6 +44,16 @@ class Fence(Struct, frozen=True):
     #: Cluster id and partition count of the topic that the offset belongs to.
     cluster: str = ""
     partitions: int = 0
+    #: Hash of the last applied record (`consume.parse.fingerprint`); "" when there is none.
+    fingerprint: str = ""
+    #: Wall clock when ``stream_time`` was reached, in milliseconds since 1970; -1 when it is unknown.
+    stream_time_at: int = -1
+    #: Why the partition stopped, while it does.
+    halted: Halt | None = None
+    #: What a person told it to do, until it does.
+    resume: Resume | None = None
+    #: Its visitors are being forgotten, or were when the process that did so died.
+    rebuilding: bool = False
 
 
 class Commit(Struct, frozen=True):
@@ -41,8 +67,12 @@ class Commit(Struct, frozen=True):
     offset: int
     revision: int
     stream_time: int
+    stream_time_at: int = -1
+    fingerprint: str = ""
     #: Visitor id, stored form.
     visitors: Sequence[tuple[str, bytes]] = ()
+    #: Visitor id, and when its next timer is due in milliseconds since 1970 (stream time); None when it has none left.
+    timers: Sequence[tuple[str, int | None]] = ()
     deliveries: Sequence[Delivery] = ()
     dead_letters: Sequence[DeadLetter] = ()
 
@@ -55,6 +85,17 @@ class Applied(Struct, frozen=True):
     status: Literal["ok", "mismatch", "rules-old", "full"]
     #: With ``mismatch``: who holds the fence now.
     owner: str = ""
+    #: With ``ok``: when the partition's next timer is due; None without one.
+    next_due: int | None = None
+
+
+class Due(Struct, frozen=True):
+    """Timers that are due."""
+
+    #: Visitor id, and when its next timer is due; in order of due.
+    visitors: Sequence[tuple[str, int]]
+    #: When the next one after these is due; None without one.
+    next_due: int | None
 
 
 class Leased(Struct, frozen=True):
@@ -71,21 +112,72 @@ class PartitionStore(Protocol):
     async def fence(self, partition: int) -> Fence:
         """The stored fence, or an empty one."""
 
-    async def claim(self, partition: int, *, owner: str, token: str, cluster: str, partitions: int) -> Fence:
+    async def claim(
+        self,
+        partition: int,
+        *,
+        owner: str,
+        token: str,
+        cluster: str,
+        partitions: int,
+        moved_to: int | None = None,
+        is_new_log: bool = False,
+    ) -> Fence:
         """Become the partition's owner: from now on only commits that expect ``token`` are applied.
 
-        Returns the fence with its position, as it now stands. The caller checks cluster and partition count with
-        `fence` before it claims: a claim takes over what is there.
+        Returns the fence with its position, as it now stands; it is not halted any more. The caller checks cluster and
+        partition count with `fence` before it claims: a claim takes over what is there.
+
+        Args:
+            partition: The partition.
+            owner: Who claims, for people.
+            token: A fresh random token.
+            cluster: Cluster id of the log that the position belongs to from now on.
+            partitions: Partition count of its topic.
+            moved_to: Move the position to this offset (-1: before the first record), and forget the fingerprint.
+            is_new_log: With ``moved_to``: forget the stream time, too.
         """
 
-    async def reset_fence(self, partition: int) -> None:
-        """Forget the position (visitors and outbox stay): the topic it belonged to is gone."""
+    async def halt(self, partition: int, halt: Halt) -> None:
+        """Note beside the fence why the partition stopped, until it is claimed again."""
 
-    async def load(self, partition: int, visitor_ids: Sequence[str]) -> list[bytes | None]:
-        """The stored visitors, in the order asked for."""
+    async def resume(self, partition: int, policy: Resume) -> bool:
+        """Tell a halted partition what to do; whoever is assigned it does so. False when it is not halted."""
+
+    async def forget(self, partition: int) -> None:
+        """Forget position, visitors and timers; outbox, accepted ids and dead letters stay.
+
+        Until it is done the fence says ``rebuilding``. No commit based on the former position is taken any more.
+        """
+
+    async def due(self, partition: int, token: str, *, until: int, limit: int) -> Due:
+        """Visitors with a timer due at or before ``until`` (stream time), at most ``limit`` of them.
+
+        Raises:
+            FenceMoved: the fence holds another token than ``token``.
+        """
+
+    async def load(self, partition: int, visitor_ids: Sequence[str], token: str | None = None) -> list[bytes | None]:
+        """The stored visitors, in the order asked for.
+
+        Who is going to commit gives its ``token``: what somebody else has written since might be forgotten by a store
+        that loses its tail, and then the commit would pass although it was based on it.
+
+        Raises:
+            FenceMoved: the fence holds another token than ``token``.
+        """
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         """Apply ``commit`` if the fence still holds the token it expects. Calling it twice is calling it once."""
+
+    async def wait_durable(self, partition: int) -> None:
+        """Return when all that the store has acknowledged for ``partition`` so far would survive its crash.
+
+        At once where each answer already means that (``appendfsync always``), and where nothing can (no AOF).
+
+        Raises:
+            Unreachable: the store does not say so in time.
+        """
 
 
 class Outbox(Protocol):
@@ -94,14 +186,32 @@ class Outbox(Protocol):
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
         """Hand out up to ``limit`` due deliveries; each comes back by itself after ``lease_ms`` if never settled."""
 
-    async def ack(self, partition: int, delivery_ids: Sequence[str], *, now: int) -> None:
+    async def wait_durable(self, partition: int) -> None:
+        """See `PartitionStore.wait_durable`."""
+
+    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
         """These were accepted: remove them, and remember their ids so that a rewind does not owe them again."""
 
     async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
         """These failed: keep each (as given, with its attempts counted) until the time beside it."""
 
     async def bury(self, partition: int, dead_letters: Sequence[DeadLetter]) -> None:
-        """These are given up: move them to the dead letters."""
+        """These deliveries are given up: move them to the dead letters."""
+
+    async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
+        """Owe dead deliveries again, in the form given; those that are not among the dead letters are left out.
+
+        Returns how many are owed again.
+        """
+
+    async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
+        """Remove dead letters of records; returns how many there were."""
+
+    async def dead_letter(self, partition: int, id_: str) -> DeadLetter | None:
+        """The dead letter with that id."""
+
+    async def owed_by_integration(self, partition: int) -> dict[str, int]:
+        """How many deliveries are owed to each integration that is owed any."""
 
     async def outbox_size(self, partition: int) -> int:
         """How many deliveries are owed."""
@@ -140,8 +250,8 @@ class Store(PartitionStore, Outbox, DefinitionStore, Protocol):
             Unreachable: the store does not.
         """
 
-    async def durability(self) -> str:
-        """What the store promises to keep through a crash, in words for people."""
+    async def guarantees(self) -> Guarantees:
+        """What the store promises to keep through a crash, asked of it anew."""
 
     async def close(self) -> None:
         """Release connections."""

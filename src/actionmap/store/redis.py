@@ -2,13 +2,17 @@
 
 Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into one slot of a Redis Cluster):
 
-    am:{e7}:f    hash    fence: o offset, tok token, own owner, rev revision, st stream time, cid cluster,
-                         np partitions, ep number of claims, at when it was last applied
+    am:{e7}:f    hash    fence: o offset, tok token, own owner, rev revision, st stream time, sta wall clock of it,
+                         fp fingerprint of the last record, cid cluster, np partitions, ep number of claims,
+                         at when it was last applied; halt why it stopped, res what it was told, reb rebuilding
     am:{e7}:v:X  string  visitor X
+    am:{e7}:t    zset    timers: when each visitor's next one is due, in stream time
     am:{e7}:q    zset    outbox: when each delivery is due        am:{e7}:p   hash   outbox: the deliveries
+    am:{e7}:n    hash    outbox: deliveries owed to each integration
     am:{e7}:x    zset    ids accepted in the last day
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
+    am:{e7}:w    string  empty; written so that its being on disk can be waited for
     am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
     am:{definitions}:tok  string  token of the last write, by which a repeated one is recognised
 """
@@ -16,39 +20,25 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from importlib.resources import files
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+import msgspec
 
 from actionmap.delivery import DeadLetter, Delivery, decode_dead_letter, decode_delivery, encode
-from actionmap.errors import Conflict, SettingsError, Unreachable
-from actionmap.store.protocols import Applied, Commit, Fence, Leased
+from actionmap.errors import Conflict, FenceMoved
+from actionmap.store.connection import Connection
+from actionmap.store.durability import Guarantees
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Resume
 
-_SCRIPTS = ("claim", "apply", "lease", "ack", "nack", "bury", "write_definitions", "read_definitions")
-_FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np")
-#: Codes of error replies that tell of a state of the server, which passes.
-_PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+_SCRIPTS = ("claim", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
+            "write_definitions", "read_definitions")  # fmt: skip
+_FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np", "fp", "sta", "halt", "res", "reb")
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
 _DEAD_RECORD_CAP = 10_000
+#: Keys looked at in one step while visitors are forgotten.
+_SCANNED = 1_000
 
 
 class RedisStore:
@@ -63,24 +53,19 @@ class RedisStore:
         outbox_cap: int = 20_000,
         clock: Callable[[], int],
     ) -> None:
-        """Connect lazily to ``url``; ``clock`` gives wall time in milliseconds, for people reading the fence.
+        """Connect lazily to ``url`` (see `Connection`); ``clock`` gives wall time in milliseconds, for people.
 
         Raises:
             SettingsError: ``url`` is none that Redis clients take.
         """
-        try:
-            self._redis: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
-        except ValueError:  # its text may hold a piece of the password
-            raise SettingsError("ACTIONMAP_REDIS_URL is not redis://[[user]:password@]host:port/number") from None
+        self._connection = Connection(url, _SCRIPTS)
+        self._redis = self._connection.client
+        self._call = self._connection.call
+        self._translated = self._connection.translated
         self._prefix = prefix
         self._visitor_ttl_ms = int(visitor_ttl_s * 1000)
         self._outbox_cap = outbox_cap
         self._clock = clock
-        self._scripts: dict[str, AsyncScript] = {
-            name: self._redis.register_script((files(__package__) / "lua" / f"{name}.lua").read_text())
-            for name in _SCRIPTS
-        }
-        self._address = _address(url)
 
     def _key(self, partition: int, name: str) -> str:
         return f"{self._prefix}:{{e{partition}}}:{name}"
@@ -88,63 +73,101 @@ class RedisStore:
     def _keys(self, partition: int, *names: str) -> list[str]:
         return [self._key(partition, name) for name in names]
 
-    @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            trouble = _trouble(error)
-            if trouble is None:
-                raise
-            raise Unreachable(trouble.format(address=self._address, error=type(error).__name__)) from error
-
-    async def _call(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        async with self._translated():
-            return await self._scripts[script](keys=keys, args=args)
+    # --- partitions
 
     async def fence(self, partition: int) -> Fence:
         async with self._translated():
-            return _fence(_raw(await self._redis.hmget(self._key(partition, "f"), _FENCE_FIELDS)))
+            return _fence(await self._redis.hmget(self._key(partition, "f"), _FENCE_FIELDS))
 
-    async def claim(self, partition: int, *, owner: str, token: str, cluster: str, partitions: int) -> Fence:
-        return _fence(await self._call("claim", self._keys(partition, "f"), [owner, token, cluster, partitions]))
+    async def claim(
+        self,
+        partition: int,
+        *,
+        owner: str,
+        token: str,
+        cluster: str,
+        partitions: int,
+        moved_to: int | None = None,
+        is_new_log: bool = False,
+    ) -> Fence:
+        args = [owner, token, cluster, partitions, "" if moved_to is None else moved_to, int(is_new_log)]
+        return _fence(await self._call("claim", self._keys(partition, "f"), args))
 
-    async def reset_fence(self, partition: int) -> None:
+    async def halt(self, partition: int, halt: Halt) -> None:
         async with self._translated():
-            await self._redis.hdel(self._key(partition, "f"), "o", "tok", "st", "cid", "np")
+            await self._redis.hset(self._key(partition, "f"), "halt", msgspec.json.encode(halt))
 
-    async def load(self, partition: int, visitor_ids: Sequence[str]) -> list[bytes | None]:
+    async def resume(self, partition: int, policy: Resume) -> bool:
+        return bool(await self._call("resume", self._keys(partition, "f"), [policy]))
+
+    async def forget(self, partition: int) -> None:
+        await self._call("forget", self._keys(partition, "f", "t"), [secrets.token_hex(16)])
+        async with self._translated():
+            pattern = self._key(partition, "v:").replace("[", r"\[") + "*"
+            found = []
+            async for key in self._redis.scan_iter(match=pattern, count=_SCANNED):
+                found.append(key)
+                if len(found) == _SCANNED:
+                    await self._redis.unlink(*found)
+                    found.clear()
+            if found:
+                await self._redis.unlink(*found)
+
+    async def load(self, partition: int, visitor_ids: Sequence[str], token: str | None = None) -> list[bytes | None]:
         if not visitor_ids:
             return []
         prefix = self._key(partition, "v:")
-        async with self._translated():
-            return _raw(await self._redis.mget([prefix + visitor_id for visitor_id in visitor_ids]))
+        keys = [prefix + visitor_id for visitor_id in visitor_ids]
+        if token is None:
+            async with self._translated():
+                return list(await self._redis.mget(keys))
+        (visitors,) = await self._read("load", [self._key(partition, "f"), *keys], [token])
+        return list(visitors)
+
+    async def _read(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
+        status, *found = list(await self._call(script, keys, args))
+        if status == b"mismatch":
+            raise FenceMoved(found[0].decode())
+        return found
+
+    async def due(self, partition: int, token: str, *, until: int, limit: int) -> Due:
+        ready, following = await self._read("due", self._keys(partition, "f", "t"), [token, until, limit])
+        pairs = zip(ready[::2], ready[1::2], strict=True)
+        return Due([(visitor.decode(), int(float(due))) for visitor, due in pairs], _time(following))
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         prefix = self._key(partition, "v:")
-        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d")
+        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d", "t", "n")
         keys += [prefix + visitor_id for visitor_id, _ in commit.visitors]
         args: list[Any] = [
             commit.expected_token, commit.token, commit.offset, commit.revision, commit.stream_time,
-            self._outbox_cap, _DEAD_RECORD_CAP, self._visitor_ttl_ms, self._clock(),
-            len(commit.visitors), len(commit.deliveries), len(commit.dead_letters),
+            commit.stream_time_at, commit.fingerprint, self._outbox_cap, _DEAD_RECORD_CAP, self._visitor_ttl_ms,
+            self._clock(), len(commit.visitors), len(commit.timers), len(commit.deliveries), len(commit.dead_letters),
         ]  # fmt: skip
         args += [state for _, state in commit.visitors]
+        for visitor_id, due in commit.timers:
+            args += (visitor_id, "" if due is None else due)
         for delivery in commit.deliveries:
-            args += (delivery.id, delivery.owed_at, encode(delivery))
+            args += (delivery.id, delivery.integration, delivery.owed_at, encode(delivery))
         for letter in commit.dead_letters:
             args += (letter.kind, letter.id, letter.at, encode(letter))
-        status, owner = await self._call("apply", keys, args)
-        return Applied(status.decode(), owner.decode())
+        status, owner, next_due = await self._call("apply", keys, args)
+        return Applied(status.decode(), owner.decode(), _time(next_due))
+
+    async def wait_durable(self, partition: int) -> None:
+        await self._connection.wait_durable(self._key(partition, "w"))
+
+    # --- outbox
 
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
         payloads, nearest = await self._call("lease", self._keys(partition, "q", "p"), [now, limit, lease_ms])
-        return Leased([decode_delivery(payload) for payload in payloads], int(float(nearest)) if nearest else None)
+        return Leased([decode_delivery(payload) for payload in payloads], _time(nearest))
 
-    async def ack(self, partition: int, delivery_ids: Sequence[str], *, now: int) -> None:
-        if delivery_ids:
-            keys = self._keys(partition, "q", "p", "x")
-            await self._call("ack", keys, [now, _REMEMBERED_MS, _REMEMBERED_IDS, *delivery_ids])
+    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
+        if deliveries:
+            pairs = [part for delivery in deliveries for part in (delivery.id, delivery.integration)]
+            keys = self._keys(partition, "q", "p", "x", "n")
+            await self._call("ack", keys, [now, _REMEMBERED_MS, _REMEMBERED_IDS, *pairs])
 
     async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
         if retries:
@@ -153,8 +176,33 @@ class RedisStore:
 
     async def bury(self, partition: int, dead_letters: Sequence[DeadLetter]) -> None:
         if dead_letters:
-            args = [part for letter in dead_letters for part in (letter.id, letter.at, encode(letter))]
-            await self._call("bury", self._keys(partition, "q", "p", "dq", "d"), args)
+            args = [part for letter in dead_letters
+                    for part in (letter.id, _integration(letter), letter.at, encode(letter))]  # fmt: skip
+            await self._call("bury", self._keys(partition, "q", "p", "dq", "d", "n"), args)
+
+    async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
+        if not deliveries:
+            return 0
+        args = [part for one in deliveries for part in (one.id, one.integration, encode(one))]
+        return int(await self._call("revive", self._keys(partition, "q", "p", "dq", "d", "n"), [now, *args]))
+
+    async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
+        if not ids:
+            return 0
+        async with self._translated():
+            await self._redis.zrem(self._key(partition, "rq"), *ids)
+            return int(await self._redis.hdel(self._key(partition, "r"), *ids))
+
+    async def dead_letter(self, partition: int, id_: str) -> DeadLetter | None:
+        async with self._translated():
+            stored = await self._redis.hget(self._key(partition, "r"), id_)
+            stored = stored or await self._redis.hget(self._key(partition, "d"), id_)
+        return None if stored is None else decode_dead_letter(stored)
+
+    async def owed_by_integration(self, partition: int) -> dict[str, int]:
+        async with self._translated():
+            counts = await self._redis.hgetall(self._key(partition, "n"))
+        return {integration.decode(): int(number) for integration, number in counts.items()}
 
     async def outbox_size(self, partition: int) -> int:
         async with self._translated():
@@ -172,8 +220,10 @@ class RedisStore:
     async def _listed(self, partition: int, order: str, values: str, limit: int, *, newest: bool) -> list[bytes]:
         async with self._translated():
             ids: Any = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=newest)
-            stored = _raw(await self._redis.hmget(self._key(partition, values), ids)) if ids else []
+            stored = await self._redis.hmget(self._key(partition, values), ids) if ids else []
         return [value for value in stored if value is not None]
+
+    # --- definitions
 
     def _definition_keys(self) -> list[str]:
         return [f"{self._prefix}:{{definitions}}:d", f"{self._prefix}:{{definitions}}:rev"]
@@ -200,60 +250,23 @@ class RedisStore:
         async with self._translated():
             await self._redis.ping()
 
-    async def durability(self) -> str:
-        """What the server promises to keep: a fact read from it, in words for people."""
-        async with self._translated():
-            try:
-                config = await self._redis.config_get("append*", "maxmemory-policy")
-            except ResponseError:
-                return "unknown: the server does not show its configuration"
-        if config.get("appendonly") != "yes":
-            return "weak: appendonly is off, so a crash of the store loses what came after its last snapshot"
-        if config.get("maxmemory-policy") not in ("noeviction", None):
-            return f"weak: maxmemory-policy is {config['maxmemory-policy']}, so visitors may be evicted; use noeviction"
-        if config.get("appendfsync") != "always":
-            return "good: appendfsync is everysec, so a crash of the store may lose the last second or two"
-        return "full: appendonly with appendfsync always"
+    async def guarantees(self) -> Guarantees:
+        return await self._connection.guarantees(self._key(0, "w"))
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._connection.close()
 
 
-def _raw(values: Any) -> list[bytes | None]:
-    """Replies as they come without decoding, which is how the client is set up."""
-    return list(values)
+def _time(score: bytes) -> int | None:
+    return int(float(score)) if score else None
 
 
-def _trouble(error: Exception) -> str | None:
-    """What to say of an error that goes away without a change of ours; None for one that is a fault of ours."""
-    match error:
-        case AuthenticationError() | AuthorizationError() | NoPermissionError():
-            return (
-                "Redis at {address} refuses us ({error}): user or password is missing or wrong, or the user may not "
-                "do this; set them in ACTIONMAP_REDIS_URL as redis://user:password@host:port/0"
-            )
-        case OutOfMemoryError():
-            return "Redis at {address} is out of memory and takes no writes; give it more (maxmemory), or free some"
-        case ReadOnlyError():
-            return "Redis at {address} is a read-only replica; set ACTIONMAP_REDIS_URL to the primary"
-        case BusyLoadingError():
-            return "Redis at {address} is still loading its data; wait until it has"
-        case RedisConnectionError() | RedisTimeoutError() | OSError():
-            return "Redis does not answer at {address} ({error}); start it, or set ACTIONMAP_REDIS_URL"
-        case TryAgainError() | ClusterDownError():
-            return "Redis at {address} cannot take writes now ({error}); see its log"
-        case ResponseError() if str(error).startswith(_PASSING):
-            return "Redis at {address} cannot take writes now (" + str(error).partition(" ")[0] + "); see its log"
-        case _:
-            return None
-
-
-def _address(url: str) -> str:
-    return url.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://").partition("?")[0]
+def _integration(letter: DeadLetter) -> str:
+    return letter.delivery.integration if letter.delivery else ""
 
 
 def _fence(fields: Sequence[bytes | None]) -> Fence:
-    offset, token, owner, revision, stream_time, cluster, partitions = fields
+    offset, token, owner, revision, stream_time, cluster, partitions, fingerprint, time_at, halt, resume, reb = fields
     return Fence(
         offset=int(offset) if offset is not None else -1,
         token=(token or b"").decode(),
@@ -262,4 +275,9 @@ def _fence(fields: Sequence[bytes | None]) -> Fence:
         stream_time=int(stream_time) if stream_time is not None else -1,
         cluster=(cluster or b"").decode(),
         partitions=int(partitions or 0),
+        fingerprint=(fingerprint or b"").decode(),
+        stream_time_at=int(time_at) if time_at is not None else -1,
+        halted=msgspec.json.decode(halt, type=Halt) if halt else None,
+        resume="rebuild" if resume == b"rebuild" else "continue" if resume else None,
+        rebuilding=reb is not None,
     )

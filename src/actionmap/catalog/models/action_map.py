@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from actionmap.catalog.models.base import Definition, Model, Name, as_object_of
+from actionmap.catalog.models.base import LONGEST_WAIT, Definition, Model, Name, as_object_of, seconds
 from actionmap.catalog.models.trigger import Comparison, Trigger
 from actionmap.event import to_millis, to_rfc3339
 
@@ -44,7 +44,16 @@ class PageUrls(Model):
 class Activation(Model):
     """When a match fires."""
 
-    type: Literal["immediate"] = "immediate"
+    type: Literal["immediate", "delay"] = "immediate"
+    delay_seconds: Annotated[int, Field(ge=1, le=seconds(LONGEST_WAIT))] | None = None
+
+    @model_validator(mode="after")
+    def _seconds_with_delay(self) -> Self:
+        if self.type == "delay" and self.delay_seconds is None:
+            raise ValueError("type: delay needs delaySeconds, such as {type: delay, delaySeconds: 300}")
+        if self.type != "delay" and self.delay_seconds is not None:
+            raise ValueError(f"type: {self.type} has no delaySeconds")
+        return self
 
 
 class Frequency(Model):

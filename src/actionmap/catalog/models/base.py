@@ -35,6 +35,10 @@ def seconds(duration: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+#: The longest wait (a delay, an absence); visitors are remembered for longer, and so is what they wait for.
+LONGEST_WAIT = "30d"
+
+
 def as_object_of(key: str) -> BeforeValidator:
     """Let ``key``'s value stand for the object: ``activation: immediate`` is ``activation: {type: immediate}``."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from actionmap.catalog.models.base import Model, Name
+from actionmap.catalog.models.base import LONGEST_WAIT, Duration, Model, Name, seconds
 from actionmap.event import EVENT_NAME_PATTERN
 
 Operator = Literal[
@@ -31,6 +31,12 @@ Operator = Literal[
 ]
 EventName = Annotated[str, Field(pattern=EVENT_NAME_PATTERN)]
 Value = str | int | float | bool
+
+
+def _check_wait(duration: str) -> str:
+    if not 0 < seconds(duration) <= seconds(LONGEST_WAIT):
+        raise ValueError(f"{duration} is no wait; one lasts from 1s to {LONGEST_WAIT}")
+    return duration
 
 
 class Comparison(Model):
@@ -126,7 +132,21 @@ class Count(Model):
     count: CountedEvents
 
 
-_LEAVES = ("all", "any", "not", "segment", "event", "count", "key")
+class AwaitedEvents(Model):
+    """The event that starts the wait, the one that ends it, and how long the wait is."""
+
+    after: EventLeaf
+    of: EventLeaf
+    for_: Annotated[Duration, AfterValidator(_check_wait), Field(alias="for")]
+
+
+class AbsenceLeaf(Model):
+    """Fires by timer when the second event did not come in time after the first one."""
+
+    absence: AwaitedEvents
+
+
+_LEAVES = ("all", "any", "not", "segment", "event", "count", "absence", "key")
 
 
 _TAGS: dict[type, str] = {
@@ -136,6 +156,7 @@ _TAGS: dict[type, str] = {
     SegmentLeaf: "segment",
     EventLeaf: "event",
     Count: "count",
+    AbsenceLeaf: "absence",
     Condition: "key",
 }
 
@@ -153,11 +174,13 @@ Trigger = Annotated[
     | Annotated[SegmentLeaf, Tag("segment")]
     | Annotated[EventLeaf, Tag("event")]
     | Annotated[Count, Tag("count")]
+    | Annotated[AbsenceLeaf, Tag("absence")]
     | Annotated[Condition, Tag("key")],
     Discriminator(
         _which,
         custom_error_type="trigger",
-        custom_error_message="a trigger is one of all, any, not, segment, event, count, or a condition with a key",
+        custom_error_message="a trigger is one of all, any, not, segment, event, count, absence, "
+        "or a condition with a key",
     ),
 ]
 

@@ -1,0 +1,69 @@
+"""Timeline: the events and timers of one partition in the order in which they happen (semantics §1, §9.1).
+
+A timer fires when stream time reaches its due time: before an event of a later time, after the first event of exactly
+that time. Visitors do not influence each other, so only a visitor's own order matters.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from actionmap.catalog.rulebook import Rulebook
+from actionmap.decide.judge import Policy, decide, fire
+from actionmap.decision import Decision
+from actionmap.event import Event
+from actionmap.visitor import Visitor, Wait
+
+
+class Timeline:
+    """Moves visitors forward, event by event and timer by timer."""
+
+    __slots__ = ("_policy", "_rulebook", "_timers", "stream_time", "visitors")
+
+    def __init__(self, rulebook: Rulebook, policy: Policy, stream_time: int, visitors: dict[str, Visitor]) -> None:
+        """Begin at ``stream_time`` with ``visitors`` as they are then; every due one among them must be there."""
+        self._rulebook = rulebook
+        self._policy = policy
+        #: Greatest event time processed, or what the clock made of it; in milliseconds since 1970, -1 at the start.
+        self.stream_time = stream_time
+        self.visitors = visitors
+        self._timers = [(due, id_) for id_, visitor in visitors.items() if (due := visitor.next_due) is not None]
+        heapq.heapify(self._timers)
+
+    @property
+    def next_due(self) -> int | None:
+        """When the next timer is due; None without one."""
+        return self._timers[0][0] if self._timers else None
+
+    def take(self, event: Event) -> Decision:
+        """What ``event`` leads to; timers due before it have been run, those that it makes due are still to be run."""
+        before = self.visitors.get(event.visitor_id)
+        decision = decide(event, before, self._rulebook, self.stream_time, self._policy)
+        self.stream_time = max(self.stream_time, event.time)
+        if decision.outcome != "duplicate":
+            self.visitors[event.visitor_id] = decision.visitor
+            if decision.visitor.waits:
+                self._expect(decision.visitor)
+        return decision
+
+    def run_timers(self, until: int, owed_at: int) -> Iterator[tuple[Event, Decision]]:
+        """Fire what is due at or before ``until``, in order; ``owed_at``: see `fire`. Does not move stream time."""
+        while self._timers and self._timers[0][0] <= until:
+            due, id_ = heapq.heappop(self._timers)
+            visitor = self.visitors[id_]
+            if visitor.next_due != due:
+                continue  # cancelled, or fired already
+            wait = min((wait for wait in visitor.waits if wait.due == due), key=self._rank)
+            decision = fire(wait, visitor, self._rulebook, owed_at, self._policy)
+            self.visitors[id_] = decision.visitor
+            self._expect(decision.visitor)
+            yield wait.event, decision
+
+    def _rank(self, wait: Wait) -> tuple[int, str]:
+        return self._rulebook.rank.get(wait.action_map, len(self._rulebook.rank)), wait.action_map
+
+    def _expect(self, visitor: Visitor) -> None:
+        due = visitor.next_due
+        if due is not None:
+            heapq.heappush(self._timers, (due, visitor.id))

@@ -1,0 +1,176 @@
+"""A client of Redis or Valkey, single or cluster, whose errors are told in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.commands.core import AsyncScript
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from actionmap.errors import SettingsError, Unreachable
+from actionmap.store.durability import Guarantees, SharedWait, guarantees_of
+
+#: Codes of error replies that tell of a state of the server, which passes.
+_PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+#: Milliseconds that one WAITAOF may take.
+_WAIT_MS = 4_000
+
+
+class Connection:
+    """The client, the scripts it runs, and what is known of the server's durability."""
+
+    def __init__(self, url: str, scripts: Sequence[str]) -> None:
+        """Connect lazily to ``url``: ``redis://``, ``rediss://``, or with ``+cluster`` for any node of a cluster.
+
+        Raises:
+            SettingsError: ``url`` is none that Redis clients take.
+        """
+        self._is_cluster = "+cluster://" in url
+        plain = url.replace("+cluster://", "://", 1)
+        try:
+            self.client: Any = (RedisCluster if self._is_cluster else Redis).from_url(
+                plain, socket_timeout=5, socket_connect_timeout=3
+            )
+        except (ValueError, RedisClusterException):  # its text may hold a piece of the password
+            raise SettingsError("ACTIONMAP_REDIS_URL is not redis://[[user]:password@]host:port/number") from None
+        self._plain_url = plain
+        self._address = plain.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://").partition("?")[0]
+        self._scripts: Mapping[str, AsyncScript] = {
+            name: self.client.register_script((files(__package__) / "lua" / f"{name}.lua").read_text())
+            for name in scripts
+        }
+        self._waits: dict[str, SharedWait] = {}
+        self._waiters: dict[str, Any] = {}
+        self._profile: str | None = None
+
+    @asynccontextmanager
+    async def translated(self) -> AsyncIterator[None]:
+        """Errors of the server that pass become `Unreachable`; faults of ours stay what they are."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            trouble = _trouble(error)
+            if trouble is None:
+                raise
+            raise Unreachable(trouble.format(address=self._address, error=type(error).__name__)) from error
+
+    async def call(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """The answer of the script ``script``."""
+        async with self.translated():
+            return await self._scripts[script](keys=keys, args=args)
+
+    async def wait_durable(self, key: str) -> None:
+        """Return when what the server that holds ``key`` has acknowledged is on its disk; writes ``key``."""
+        if self._profile is None:
+            await self.guarantees(key)
+        if self._profile != "everysec":
+            return
+        node = self._node_of(key)
+        if node not in self._waits:
+            self._waits[node] = SharedWait(lambda: self._wait(node, key))
+        await self._waits[node]()
+
+    def _node_of(self, key: str) -> str:
+        if not self._is_cluster:
+            return self._plain_url
+        found = self.client.get_node_from_key(key)
+        return f"{found.host}:{found.port}" if found else ""
+
+    async def _wait(self, node: str, key: str) -> None:
+        async with self.translated():
+            if not await self._confirms(node, key, _WAIT_MS):
+                raise RedisTimeoutError("WAITAOF")
+
+    async def _confirms(self, node: str, key: str, wait_ms: int) -> bool:
+        """Whether a write of now is on the node's disk within ``wait_ms``; all acknowledged before it is then, too."""
+        client = self._waiter(node)
+        async with client.client() as one:  # WAITAOF waits for the last write of its own connection
+            await one.set(key, b"")
+            local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
+        return bool(local >= 1)
+
+    def _waiter(self, node: str) -> Any:
+        if not self._is_cluster:
+            return self.client
+        if node not in self._waiters:
+            host, _, port = node.rpartition(":")
+            given = dict(self.client.get_connection_kwargs())
+            known = {name: given[name] for name in ("username", "password", "socket_timeout") if given.get(name)}
+            self._waiters[node] = Redis(host=host, port=int(port), **known)
+        return self._waiters[node]
+
+    async def guarantees(self, key: str) -> Guarantees:
+        """What the server keeps, asked anew; writes ``key``."""
+        async with self.translated():
+            info = _of_one_node(await self.client.info())
+            try:
+                config = _of_one_node(await self.client.config_get("append*", "maxmemory-policy"))
+            except ResponseError:
+                config = None
+            waits = False
+            if config is None or config.get("appendfsync") == "everysec":
+                waits = await self._can_wait(key)
+        found = guarantees_of(config, info, waits=waits)
+        self._profile = found.profile
+        return found
+
+    async def _can_wait(self, key: str) -> bool:
+        try:
+            return await self._confirms(self._node_of(key), key, _WAIT_MS)
+        except ResponseError:
+            return False
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for waiter in self._waiters.values():
+            await waiter.aclose()
+        await self.client.aclose()
+
+
+def _of_one_node(answer: dict[str, Any]) -> dict[str, Any]:
+    """A cluster's client answers per node; nodes of one cluster are configured alike."""
+    first = next(iter(answer.values()), None)
+    return first if isinstance(first, dict) and all(isinstance(one, dict) for one in answer.values()) else answer
+
+
+def _trouble(error: Exception) -> str | None:
+    """What to say of an error that goes away without a change of ours; None for one that is a fault of ours."""
+    match error:
+        case AuthenticationError() | AuthorizationError() | NoPermissionError():
+            return (
+                "Redis at {address} refuses us ({error}): user or password is missing or wrong, or the user may not "
+                "do this; set them in ACTIONMAP_REDIS_URL as redis://user:password@host:port/0"
+            )
+        case OutOfMemoryError():
+            return "Redis at {address} is out of memory and takes no writes; give it more (maxmemory), or free some"
+        case ReadOnlyError():
+            return "Redis at {address} is a read-only replica; set ACTIONMAP_REDIS_URL to the primary"
+        case BusyLoadingError():
+            return "Redis at {address} is still loading its data; wait until it has"
+        case RedisConnectionError() | RedisTimeoutError() | RedisClusterException() | OSError():
+            return "Redis does not answer at {address} ({error}); start it, or set ACTIONMAP_REDIS_URL"
+        case TryAgainError() | ClusterDownError():
+            return "Redis at {address} cannot take writes now ({error}); see its log"
+        case ResponseError() if str(error).startswith(_PASSING):
+            return "Redis at {address} cannot take writes now (" + str(error).partition(" ")[0] + "); see its log"
+        case _:
+            return None
