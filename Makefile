@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-kafka check lint format bench lock clean
+.PHONY: help install demo dev test test-kafka prove check lint format bench lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/' | expand -t 14
@@ -35,6 +35,10 @@ test-kafka: install ## Run the tests on Apache Kafka itself (needs Java 17 or la
 	@$(BIN)/python tests/kafka/apache.py
 	@$(BIN)/pytest --kafka tests/kafka
 
+SEEDS ?= 20
+prove: install ## Kill workers at every await, with SEEDS=20 seeds each; stopped, it goes on where it was
+	@$(BIN)/python tests/proof/prove.py --seeds $(SEEDS)
+
 lint: install ## Format, style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -57,4 +61,4 @@ lock: install ## Write the installed versions into constraints.txt
 		$(BIN)/python -m pip freeze --exclude-editable | grep -vi '^actionmap'; } > constraints.txt
 
 clean: ## Remove .venv and everything that tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

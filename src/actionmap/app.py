@@ -15,13 +15,16 @@ from fastapi import FastAPI
 
 from actionmap.admin.api import create_api, create_ops
 from actionmap.admin.auth import ApiKeys
+from actionmap.admin.deliveries import Replays
 from actionmap.admin.status import Health
 from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
-from actionmap.consume.ends import has_record, log_ends
+from actionmap.consume.ends import has_record, log_ends, read_record
 from actionmap.consume.kafka import EMBEDDED_CLUSTER, cluster_id
+from actionmap.deliver.parking import LONGEST_AGE_S
+from actionmap.deliver.parking_topic import ParkedTopic
 from actionmap.engine import Engine, Options, refresh_regularly
 from actionmap.errors import ActionmapError, SettingsError
 from actionmap.pipeline import Lane
@@ -41,6 +44,8 @@ from actionmap.telemetry import Metrics
 from actionmap.watchdog import Watchdog, end_after
 
 _REACH_TIMEOUT_S = 5.0
+#: A day more than a delivery may be kept that is parked.
+_PARKED_FOR_S = LONGEST_AGE_S + 86_400
 
 
 def open_store(settings: Settings) -> RedisStore:
@@ -115,6 +120,22 @@ async def prepare_topic(settings: Settings) -> int:
     return await ensure_topic(settings.kafka_bootstrap_servers, settings.events_topic, settings.events_topic_partitions)
 
 
+async def prepare_parking(settings: Settings, partitions: int) -> ParkedTopic:
+    """The topic that deliveries are parked in, created where it is missing; events have ``partitions`` partitions.
+
+    Raises:
+        SettingsError: it exists, with fewer partitions.
+        Unreachable: no broker answers, or it refuses.
+    """
+    topic, brokers = f"{settings.events_topic}.parked", settings.kafka_bootstrap_servers
+    found = await ensure_topic(brokers, topic, partitions, retention_s=_PARKED_FOR_S)
+    if found < partitions:
+        raise SettingsError(
+            f"the topic {topic} has {found} partitions, {settings.events_topic} has {partitions}; give it as many"
+        )
+    return ParkedTopic(brokers, topic)
+
+
 async def open_producer(settings: Settings, log_name: str = "") -> EventProducer:
     """A producer for the events topic, not started; idempotent, except where the broker is the embedded one.
 
@@ -145,6 +166,7 @@ def build_api(
     secret_is_set: Callable[[str], bool] = secret_is_set,
 ) -> FastAPI:
     """Collector, admin REST, health and metrics in one application; ``open_access``: nobody needs a key."""
+    where = (parts.settings.kafka_bootstrap_servers, parts.settings.events_topic)
     keys = ApiKeys(parse_api_keys(parts.settings.api_keys.get_secret_value()), open_access=open_access)
     return create_api(
         collector=collector_router(
@@ -155,7 +177,8 @@ def build_api(
         store=parts.store,
         partitions=partitions,
         health=parts.health,
-        log_ends=partial(log_ends, parts.settings.kafka_bootstrap_servers, parts.settings.events_topic),
+        log_ends=partial(log_ends, *where),
+        replays=Replays(parts.store, producer, partial(read_record, *where)),
         metrics=parts.metrics,
         secret_is_set=secret_is_set,
         egress_hosts=parts.settings.egress_hosts,
@@ -180,8 +203,8 @@ async def run_engine(settings: Settings, ready: Callable[[str], None]) -> None:
         ActionmapError: it cannot start; the message says why and what to do.
     """
     async with open_parts(settings) as parts:
-        await prepare_topic(settings)
-        parts.engine = Engine(settings, Options(), parts.store, parts.registry, parts.metrics)
+        options = Options(parked_log=await prepare_parking(settings, await prepare_topic(settings)))
+        parts.engine = Engine(settings, options, parts.store, parts.registry, parts.metrics)
         with listen(settings.host, settings.metrics_port) as listener:
             ready(address_of(listener))
             ops = create_ops(parts.health, parts.metrics)

@@ -57,20 +57,20 @@ class Batch:
 
     def run_timers(self, timeline: Timeline, until: int, owed_at: int) -> None:
         """Fire what is due at or before ``until`` and take over what that leads to."""
-        if timeline.next_due is not None and timeline.next_due <= until:
-            for event, decision in timeline.run_timers(until, owed_at):
-                self._note(event, decision)
+        for event, decision in timeline.run_timers(until, owed_at):
+            self._note(event, decision)
 
     def _note(self, event: Event, decision: Decision) -> None:
         self.decisions.append((event, decision))
         if decision.outcome == "duplicate":
             return
         self.changed.add(decision.visitor.id)
-        for delivery in decision.deliveries:
-            self.deliveries.append(delivery)
-            self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
-        for letter in decision.dead_letters:
-            self.bury(letter)
+        if decision.deliveries or decision.dead_letters:
+            for delivery in decision.deliveries:
+                self.deliveries.append(delivery)
+                self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
+            for letter in decision.dead_letters:
+                self.bury(letter)
 
     def add_dead(self, letter: DeadLetter) -> None:
         """Take over a record that is no event, or that could not be judged."""

@@ -39,8 +39,9 @@ class Verdict(Struct, frozen=True, gc=False):
 class Decision(Struct, frozen=True, gc=False):
     """What one event, or one timer, leads to."""
 
-    #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over.
-    outcome: Literal["judged", "duplicate", "late", "timer"]
+    #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over;
+    #: ``replayed``: judged again by the maps that had broken on it.
+    outcome: Literal["judged", "duplicate", "late", "timer", "replayed"]
     #: The visitor with this event in it.
     visitor: Visitor
     verdicts: tuple[Verdict, ...] = ()

@@ -83,6 +83,8 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
     key: str | None = None
     value: str | None = None
     delivery: Delivery | None = None
+    #: The maps that broke on the record, all others having judged it.
+    action_maps: tuple[str, ...] = ()
 
 
 def delivery_id(

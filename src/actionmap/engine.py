@@ -8,6 +8,7 @@ import random
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from actionmap.decide import Policy
 from actionmap.decision import Decision
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
+from actionmap.deliver.parking import ParkedLog, Parking
 from actionmap.deliver.request import environment_secrets
-from actionmap.deliver.worker import DeliveryWorker, Sender
+from actionmap.deliver.worker import LEASE_MS, DeliveryWorker, Sender
 from actionmap.delivery import Attempt, Delivery
 from actionmap.errors import Unreachable
 from actionmap.event import Event
@@ -29,6 +31,7 @@ from actionmap.process import first_of, tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
 from actionmap.store.cache import VisitorCache
+from actionmap.store.durability import Guarantees
 from actionmap.store.redis import RedisStore
 from actionmap.telemetry import Metrics, logger
 
@@ -55,6 +58,10 @@ class Options:
     on_gap: OnGap = "halt"
     #: See `KafkaOptions.partitions`.
     partitions: tuple[int, ...] | None = None
+    #: See `DeliveryWorker`.
+    lease_ms: int = LEASE_MS
+    #: Where deliveries beyond an integration's cap wait; None: they stay in the outbox, up to its own cap.
+    parked_log: ParkedLog | None = None
     #: Makes the sender in use from the one that production uses.
     wrap_sender: Callable[[Sender], Sender] = lambda sender: sender
     watchers: Watchers = field(default_factory=Watchers)
@@ -80,19 +87,14 @@ class Engine:
         self._store = store
         self._registry = registry
         self._metrics = metrics
+        self._parked_log = options.parked_log
+        self._cache = VisitorCache(settings.visitor_cache)
         self._stopping = asyncio.Event()
+        self._guarantees: Guarantees | None = None
         self._log = logger("engine")
         guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
         self._sender = HttpSender(guard, environment_secrets(os.environ), clock=wall_clock)
-        self.worker = DeliveryWorker(
-            outbox=store,
-            find_integration=lambda name: registry.rulebook.integrations.get(name),  # noqa: PLW0108 - asked anew: it is swapped
-            sender=options.wrap_sender(self._sender),
-            clock=wall_clock,
-            random=random.random,
-            metrics=metrics,
-            on_attempt=options.watchers.on_attempt,
-        )
+        self.worker = self._delivery_worker(options)
         environment = LaneEnvironment(
             store=store,
             rulebook=lambda: registry.rulebook,
@@ -105,7 +107,7 @@ class Engine:
             wall_clock=wall_clock,
             metrics=metrics,
             on_gap=options.on_gap,
-            cache=VisitorCache(settings.visitor_cache),
+            cache=self._cache,
             on_decision=options.watchers.on_decision,
             on_owed=self.worker.wake,
         )
@@ -130,6 +132,27 @@ class Engine:
             wait_durable=store.wait_durable,
             monotonic=time.monotonic,
         )
+
+    def _delivery_worker(self, options: Options) -> DeliveryWorker:
+        return DeliveryWorker(
+            outbox=self._store,
+            find_integration=lambda name: self._registry.rulebook.integrations.get(name),  # noqa: PLW0108 - it is swapped
+            sender=options.wrap_sender(self._sender),
+            clock=wall_clock,
+            random=random.random,
+            metrics=self._metrics,
+            on_attempt=options.watchers.on_attempt,
+            lease_ms=options.lease_ms,
+            parking=self._parking(),
+        )
+
+    def _parking(self) -> Parking | None:
+        if self._parked_log is None:
+            return None
+        return Parking(
+            store=self._store, log=self._parked_log, cap=self._settings.outbox_integration_cap, clock=wall_clock,
+            monotonic=time.monotonic, metrics=self._metrics,
+        )  # fmt: skip
 
     @property
     def halted(self) -> dict[int, str]:
@@ -161,6 +184,8 @@ class Engine:
                 for task in (refresh, measure, stopping, worker):
                     task.cancel()
                 await asyncio.gather(refresh, measure, stopping, worker, return_exceptions=True)
+                if self._parked_log is not None:
+                    await self._parked_log.close()
 
     def stop(self) -> None:
         """Ask `run` to end in order."""
@@ -171,14 +196,46 @@ class Engine:
         waits = count(1)
         while True:
             with suppress(Unreachable):
-                owed = {partition: await self._store.outbox_size(partition) for partition in list(self.consumer.lanes)}
-                self._metrics.outbox.clear()
-                for partition, number in owed.items():
-                    self._metrics.outbox.labels(partition).set(number)
+                await self._measure_outbox()
+                await self._tell_guarantees()
+            self._measure_memory()
             self._metrics.rulebook_revision.set(self._registry.revision)
             if not self.consumer.assigned.is_set() and next(waits) % _TELL_WAITING_EVERY == 0:
                 self._log.warning("partitions.awaited", means="the consumer group has not assigned any partition yet")
             await asyncio.sleep(_MEASURE_EVERY_S)
+
+    async def _tell_guarantees(self) -> None:
+        """Log what the store promises to keep when it is new, so that a change of its configuration is seen, too."""
+        found = await self._store.guarantees()
+        if found != self._guarantees:
+            self._guarantees = found
+            say = self._log.warning if found.missing else self._log.info
+            say("store.guarantees", profile=found.profile, missing=list(found.missing))
+
+    async def _measure_outbox(self) -> None:
+        found = {partition: await self._store.parked(partition) for partition in list(self.consumer.lanes)}
+        owed, parked = Counter[str](), Counter[str]()
+        self._metrics.outbox.clear()
+        for partition, counts in found.items():
+            self._metrics.outbox.labels(partition).set(sum(counts.owed.values()))
+            owed.update(counts.owed)
+            parked.update(counts.parked)
+        for gauge, numbers in ((self._metrics.outbox_of_integration, owed), (self._metrics.parked, parked)):
+            gauge.clear()
+            for integration, number in numbers.items():
+                gauge.labels(integration).set(number)
+
+    def _measure_memory(self) -> None:
+        metrics = self._metrics
+        metrics.queued.clear()
+        metrics.queued_bytes.clear()
+        for partition, lane in self.consumer.lanes.items():
+            if isinstance(lane, Lane):
+                records, size = lane.queued
+                metrics.queued.labels(partition).set(records)
+                metrics.queued_bytes.labels(partition).set(size)
+        metrics.cached.set(self._cache.size)
+        metrics.cached_bytes.set(self._cache.bytes)
 
 
 async def refresh_regularly(registry: Registry) -> None:

@@ -98,18 +98,22 @@ class Evaluation:
         return batch
 
     def _take(self, record: Record, event: Event, timeline: Timeline, batch: Batch) -> None:
-        batch.run_timers(timeline, event.time - 1, event.recorded_at)
+        if timeline.timers:
+            batch.run_timers(timeline, event.time - 1, event.recorded_at)
         try:
             decision = timeline.take(event)
         except Exception as error:
             batch.add_dead(self._unjudged(record, error))
             return
         batch.add(event, decision)
-        broken = [verdict for verdict in decision.verdicts if verdict.reason == "error"]
-        if broken:
-            detail = "; ".join(f"ActionMap {verdict.action_map}: {verdict.detail}" for verdict in broken)
-            batch.bury(dead_letter(record, "action-map-error", detail))
-        batch.run_timers(timeline, timeline.stream_time, event.recorded_at)
+        if decision.verdicts:
+            broken = [verdict for verdict in decision.verdicts if verdict.reason == "error"]
+            if broken:
+                detail = "; ".join(f"ActionMap {verdict.action_map}: {verdict.detail}" for verdict in broken)
+                names = tuple(verdict.action_map for verdict in broken)
+                batch.bury(dead_letter(record, "action-map-error", detail, names))
+        if timeline.timers:
+            batch.run_timers(timeline, timeline.stream_time, event.recorded_at)
 
     async def _due(self, until: int, token: str) -> Due:
         if self.next_due is None or self.next_due > until:

@@ -118,6 +118,8 @@ class Event(Struct, frozen=True, gc=False):
     traits: dict[str, Any] = {}
     #: Bytes of its record.
     size: int = 0
+    #: It was evaluated before, and these maps broke: they alone judge it again.
+    only_maps: tuple[str, ...] = ()
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

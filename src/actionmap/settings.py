@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     visitor_ttl: Seconds = Field(90 * 86_400, description="time after which a visitor without events is forgotten")
     visitor_cache: int = Field(20_000, ge=0, description="visitors kept in a worker's memory")
     outbox_cap: int = Field(20_000, ge=1, description="deliveries owed per partition before the partition waits")
+    outbox_integration_cap: int = Field(
+        4_000, ge=1, description="deliveries owed to one integration per partition before more of them are parked"
+    )
     company: str = Field("default", description="the company the definitions belong to; part of every delivery's id")
     egress_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_allow)] = Field(
         (), description="CIDRs or host names that may be reached although private, and over http"

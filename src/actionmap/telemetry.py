@@ -64,6 +64,9 @@ class Metrics:
             "actionmap_delivery_attempts", "Attempts, by outcome", ["integration", "outcome"], **new
         )
         self.collected = Counter("actionmap_collected_events", "Events at the collector, by result", ["result"], **new)
+        self.parked_lost = Counter(
+            "actionmap_parked_deliveries_lost", "Parked deliveries that the log no longer held, at most", **new
+        )
         # Histograms and gauges, in seconds
         self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)
         self.event_to_delivery = Histogram(
@@ -71,6 +74,14 @@ class Metrics:
         )
         self.lag = Gauge("actionmap_partition_lag", "Records not yet evaluated", ["partition"], **new)
         self.outbox = Gauge("actionmap_outbox_deliveries", "Deliveries owed", ["partition"], **new)
+        self.outbox_of_integration = Gauge(
+            "actionmap_outbox_integration_deliveries", "Deliveries owed, not parked", ["integration"], **new
+        )
+        self.parked = Gauge("actionmap_parked_deliveries", "Deliveries parked", ["integration"], **new)
+        self.queued = Gauge("actionmap_queued_records", "Records that wait to be evaluated", ["partition"], **new)
+        self.queued_bytes = Gauge("actionmap_queued_bytes", "Bytes of these records", ["partition"], **new)
+        self.cached = Gauge("actionmap_cached_visitors", "Visitors in memory", **new)
+        self.cached_bytes = Gauge("actionmap_cached_bytes", "Bytes of these visitors, as stored", **new)
         self.in_flight = Gauge("actionmap_deliveries_in_flight", "Requests in flight", **new)
         self.rulebook_revision = Gauge("actionmap_rulebook_revision", "Revision of the rulebook in use", **new)
         self.halted = Gauge("actionmap_partitions_halted", "Partitions that stopped and need a person", **new)

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from actionmap.admin.api import create_api
 from actionmap.admin.auth import ApiKeys
 from actionmap.admin.definitions import PLURALS
+from actionmap.admin.deliveries import Replays
 from actionmap.admin.requests import MAX_BODY_BYTES
 from actionmap.admin.status import Health
 from actionmap.catalog.models import KINDS
@@ -69,10 +71,13 @@ class Server:
         async def log_ends() -> dict[int, int]:
             return {0: 99, 1: 12}
 
+        async def read_record(partition: int, offset: int) -> None:
+            """The log holds nothing any more."""
+
         self.app = create_api(
             collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
             keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
-            log_ends=log_ends, metrics=metrics,
+            log_ends=log_ends, replays=Replays(self.store, producer, read_record), metrics=metrics,
             secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
         )  # fmt: skip
 
@@ -583,8 +588,70 @@ async def test_status_tells_how_far_each_partition_is(server: Server) -> None:
     found = (await server.ask("GET", "status")).json()
     assert found["partitions"] == [{"partition": 1, "offset": 41, "owner": "me", "revision": 1,
                                     "streamTime": "1970-01-01T00:00:01.000Z", "lag": 0, "outbox": 1,
-                                    "outboxByIntegration": {"shop": 1}, "halted": None}]  # fmt: skip
+                                    "outboxByIntegration": {"shop": 1}, "parkedByIntegration": {},
+                                    "halted": None}]  # fmt: skip
     assert (found["status"], found["activeMaps"], found["lag"]) == ("ready", 2, {"0": 7})
+
+
+async def test_one_delivery_and_one_dead_letter_are_shown_by_their_ids(server: Server) -> None:
+    given_up = DeadLetter(
+        id="dead", kind="delivery", reason="attempts-exhausted", detail="", at=9, delivery=owed("dead")
+    )
+    record = DeadLetter(id="events/1/5", kind="record", reason="malformed-json", detail="why", at=8, value="{")
+    await _apply(server, 1, deliveries=[owed("a")], dead_letters=[given_up, record])
+    for id_, state in (("a", "pending"), ("dead", "dead")):
+        shown = await server.ask("GET", f"deliveries/{id_}", key="key-read")
+        assert (shown.status_code, shown.json()["state"]) == (200, state)
+    shown = await server.ask("GET", "dead-letters/events/1/5", key="key-read")
+    assert (shown.json()["reason"], shown.json()["detail"], shown.json()["value"]) == ("malformed-json", "why", "{")
+    assert (await server.ask("GET", "deliveries/none")).status_code == 404
+    assert (await server.ask("GET", "dead-letters/events/1/6")).status_code == 404
+    listed = await server.ask("GET", "dead-letters", params={"reason": "malformed-json"})
+    assert [row["id"] for row in listed.json()["items"]] == ["events/1/5"]
+
+
+async def test_a_dead_delivery_is_owed_again_with_its_id_its_body_and_all_its_attempts(server: Server) -> None:
+    tried = replace(owed("dead"), attempts=8, last_error="status 503")
+    given_up = DeadLetter(id="dead", kind="delivery", reason="attempts-exhausted", detail="", at=9, delivery=tried)
+    await _apply(server, 1, dead_letters=[given_up])
+    answer = await server.ask("POST", "dead-letters/replay", key="key-publish", json={"ids": ["dead", "dead", "none"]})
+    assert answer.json()["items"] == [
+        {"id": "dead", "replayed": True, "detail": ""},
+        {"id": "none", "replayed": False, "detail": "there is no dead letter none"},
+    ]
+    (again,) = await server.store.owed(1, limit=9)
+    assert (again.id, again.body, again.attempts, again.last_error) == ("dead", tried.body, 0, None)
+    assert await server.store.dead_letters(1, limit=9) == []
+
+
+async def test_a_record_that_kafka_has_no_more_stays_a_dead_letter(server: Server) -> None:
+    record = DeadLetter(id="events/1/5", kind="record", reason="malformed-json", detail="why", at=8, value="{")
+    other = replace(record, id="events@former/1/5")
+    await _apply(server, 1, dead_letters=[record, other])
+    answer = await server.ask("POST", "dead-letters/replay", json={"ids": [record.id, other.id]})
+    assert [(row["replayed"], row["detail"].partition(";")[0]) for row in answer.json()["items"]] == [
+        (False, "Kafka has the record no more"), (False, "its log events@former is gone"),
+    ]  # fmt: skip
+    assert len(await server.store.dead_letters(1, limit=9)) == 2
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": "a"}, {"ids": [1]}, [], {"ids": ["a"] * 1001}])
+async def test_what_to_replay_is_said_by_ids(body: Any, server: Server) -> None:
+    assert (await server.ask("POST", "dead-letters/replay", json=body)).status_code == 400
+
+
+async def test_a_halted_partition_is_told_how_to_go_on(server: Server) -> None:
+    async def ask(path: str, body: Any, key: str = "key-publish") -> int:
+        return (await server.ask("POST", f"partitions/{path}/resume", key=key, json=body)).status_code
+
+    assert await ask("1", {"policy": "continue"}) == 409
+    await server.store.halt(1, Halt("truncated", "events/1: truncated: …", 1000))
+    assert await ask("1", {"policy": "ignore"}) == 400
+    assert await ask("2", {"policy": "continue"}) == 404
+    assert await ask("1", {"policy": "rebuild"}, key="key-edit") == 403
+    assert (await server.store.fence(1)).resume is None
+    assert await ask("1", {"policy": "rebuild"}) == 200
+    assert (await server.store.fence(1)).resume == "rebuild"
 
 
 async def test_status_tells_which_partitions_halted_why_and_how_to_go_on(server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from heapq import nlargest
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse
 from actionmap import __version__
 from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.definitions import definitions_router
+from actionmap.admin.deliveries import Replays, dead_letters_router, deliveries_router
 from actionmap.admin.errors import install
 from actionmap.admin.requests import Guard, json_body
 from actionmap.admin.status import AskHealth, AskLogEnds, ops_router, status_of
@@ -23,18 +23,11 @@ from actionmap.catalog.parse import parse_documents
 from actionmap.catalog.plan import plan
 from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.problem import Refusal
-from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import to_rfc3339
 from actionmap.golive import Surroundings, active_maps, check_golive
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
-from actionmap.simulate import firing
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
-
-#: Among so many owed deliveries (next due first) and dead letters (newest first; records are there too) of each
-#: partition the newest deliveries are looked for.
-_LOOKED_AT = 2000
 
 
 def create_api(
@@ -46,6 +39,7 @@ def create_api(
     partitions: int,
     health: AskHealth,
     log_ends: AskLogEnds,
+    replays: Replays,
     metrics: Metrics,
     secret_is_set: Callable[[str], bool],
     egress_hosts: Collection[str],
@@ -68,7 +62,8 @@ def create_api(
         )
 
     app.include_router(_golive_router(registry, guard, surroundings))
-    app.include_router(_deliveries_router(registry, store, guard, partitions))
+    app.include_router(deliveries_router(registry, store, guard, partitions))
+    app.include_router(dead_letters_router(registry, store, guard, partitions, replays))
     app.include_router(_status_router(store, guard, partitions, health, log_ends))
     app.include_router(ops_router(health, metrics))
     return app
@@ -161,45 +156,6 @@ def _golive_router(registry: Registry, guard: Guard, surroundings: Callable[[], 
     return router
 
 
-def _deliveries_router(registry: Registry, store: Store, guard: Guard, partitions: int) -> APIRouter:
-    router = APIRouter(tags=["deliveries"])
-
-    def written(delivery: Delivery, state: str) -> dict[str, Any]:
-        shown = firing(delivery, registry.rulebook.integrations.get(delivery.integration))
-        return {**shown, "id": delivery.id, "state": state, "attempts": delivery.attempts, "error": delivery.last_error}
-
-    @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead, newest first",
-                response_model=dict[str, Any])  # fmt: skip
-    async def deliveries(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        """Of each partition, the 2,000 owed deliveries due next and the newest 2,000 dead letters are looked at."""
-        guard.check(request, "read")
-        found: list[tuple[Delivery, str]] = []
-        for partition in range(partitions):
-            owed = await store.owed(partition, limit=_LOOKED_AT)
-            found += [(delivery, "retrying" if delivery.attempts else "pending") for delivery in owed]
-            dead = await store.dead_letters(partition, limit=_LOOKED_AT)
-            found += [(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
-            found = nlargest(limit, found, key=lambda row: row[0].at)
-        return JSONResponse({"items": [written(delivery, state) for delivery, state in found]})
-
-    @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", response_model=dict[str, Any])
-    async def dead_letters(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        guard.check(request, "read")
-        found: list[DeadLetter] = []
-        for partition in range(partitions):
-            found += await store.dead_letters(partition, limit=limit)
-        found.sort(key=lambda letter: letter.at, reverse=True)
-        rows = [
-            {"id": letter.id, "kind": letter.kind, "reason": letter.reason, "detail": letter.detail,
-             "at": to_rfc3339(letter.at), "key": letter.key, "value": letter.value,
-             "delivery": written(letter.delivery, "dead") if letter.delivery else None}
-            for letter in found[:limit]
-        ]  # fmt: skip
-        return JSONResponse({"items": rows})
-
-    return router
-
-
 def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealth, log_ends: AskLogEnds) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
@@ -207,5 +163,24 @@ def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealt
     async def status(request: Request) -> JSONResponse:
         guard.check(request, "read")
         return JSONResponse(await status_of(store, partitions, await health(), log_ends))
+
+    @router.post(
+        "/api/v1/partitions/{partition}/resume",
+        summary="Tell a halted partition how to go on",
+        responses={409: {"description": "It is not halted"}},
+        response_model=dict[str, Any],
+    )
+    async def resume(request: Request, partition: int) -> JSONResponse:
+        """Body: ``{"policy": "continue"}`` or ``{"policy": "rebuild"}``; its worker does so within seconds."""
+        guard.check(request, "publish")
+        body = await json_body(request)
+        policy = body.get("policy") if isinstance(body, dict) else None
+        if policy not in ("continue", "rebuild"):
+            raise Refusal(400, 'the body is {"policy": "continue"} or {"policy": "rebuild"}')
+        if not 0 <= partition < partitions:
+            raise Refusal(404, f"there is no partition {partition}; they are counted from 0 to {partitions - 1}")
+        if not await store.resume(partition, policy):
+            raise Refusal(409, f"partition {partition} is not halted")
+        return JSONResponse({"partition": partition, "policy": policy})
 
     return router

@@ -88,6 +88,7 @@ async def status_of(store: Store, partitions: int, health: Health, log_ends: Ask
     for partition in range(partitions):
         fence = await store.fence(partition)
         owed = await store.outbox_size(partition)
+        parked = await store.parked(partition)
         if fence.token or fence.halted or owed:
             rows.append(
                 {
@@ -98,7 +99,8 @@ async def status_of(store: Store, partitions: int, health: Health, log_ends: Ask
                     "streamTime": to_rfc3339(fence.stream_time) if fence.stream_time >= 0 else None,
                     "lag": _lag(partition, fence.offset, health, ends),
                     "outbox": owed,
-                    "outboxByIntegration": await store.owed_by_integration(partition),
+                    "outboxByIntegration": parked.owed,
+                    "parkedByIntegration": parked.parked,
                     "halted": None
                     if fence.halted is None
                     else {

@@ -30,6 +30,10 @@ class Client:
         """The answer to PUT ``path``; raises as `get` does."""
         return self._ask("PUT", path, params=params, json=body)
 
+    def post(self, path: str, body: Any) -> Any:
+        """The answer to POST ``path``; raises as `get` does."""
+        return self._ask("POST", path, json=body)
+
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -1,4 +1,4 @@
-"""Commands that ask: check-golive, simulate, status, deliveries, dead-letters, openapi."""
+"""Commands that ask: check-golive, simulate, openapi."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.cli.client import Client
 from actionmap.cli.output import NO, YES, fail, out, print_json, print_json_lines, shown
 from actionmap.collect.lines import MAX_LINE_BYTES, UnreadableInput, read_lines
-from actionmap.decide import Policy
 from actionmap.demo.stack import read_rules
+from actionmap.engine import policy_of
 from actionmap.errors import SettingsError
 from actionmap.golive import Surroundings, active_maps, check_golive
 from actionmap.process import wall_clock
@@ -27,22 +27,13 @@ from actionmap.simulate import simulate as run_simulation
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "warn": "[yellow]![/]", "skip": "[dim]–[/]"}
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")]
 TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("check-golive")(check_golive_command)
-    for command in (simulate, status, openapi):
+    for command in (simulate, openapi):
         app.command()(command)
-    for name, help_, command in (
-        ("deliveries", "Deliveries that are owed or dead.", list_deliveries),
-        ("dead-letters", "Records never understood and deliveries given up.", list_dead_letters),
-    ):
-        group = typer.Typer(no_args_is_help=True, help=help_)
-        group.callback()(lambda: None)
-        group.command("list")(command)
-        app.add_typer(group, name=name)
 
 
 def check_golive_command(
@@ -101,13 +92,7 @@ def simulate(
 ) -> None:
     """Show what would fire over recorded events, in event time, sending nothing."""
     rulebook = compile_rulebook(read_rules(folder))
-    settings = load_settings()
-    policy = Policy(
-        company=settings.company,
-        session_timeout_ms=int(settings.session_timeout * 1000),
-        allowed_lateness_ms=int(settings.allowed_lateness * 1000),
-    )
-    simulation = run_simulation(rulebook, _lines(events), source=str(events), policy=policy)
+    simulation = run_simulation(rulebook, _lines(events), source=str(events), policy=policy_of(load_settings()))
     for line, reason, detail in simulation.bad_lines:
         fail(f"{events}:{line}: {reason}: {detail}")
     if format == "jsonl":
@@ -146,49 +131,6 @@ def _show_simulation(simulation: Simulation, integrations: Mapping[str, Integrat
         out.print(f"[yellow]no value[/] {shown(mapping)}: {number:,} times")
     outcomes = ", ".join(f"{number:,} {name}" for name, number in sorted(simulation.outcomes.items()))
     out.print(f"{simulation.events:,} events ({outcomes or 'none'}), {len(simulation.deliveries):,} firings")
-
-
-def status() -> None:
-    """Show health, fences and outbox of the connected server; exit code 1 when something is wrong."""
-    found = Client().get("/api/v1/status")
-    out.print(
-        f"[bold]{shown(found['status'])}[/]: revision {found['revision']}, {found['activeMaps']} active action maps"
-    )
-    out.print(f"store: {shown(found['durability'])}")
-    for problem in found["problems"]:
-        out.print(f"[red]problem:[/] {shown(problem)}")
-    for row in found["partitions"]:
-        out.print(
-            f"partition {row['partition']}: evaluated up to offset {row['offset']}, lag {row.get('lag')}, "
-            f"stream time {row['streamTime']}, {row['outbox']} deliveries owed, owner {shown(row['owner'])}"
-        )
-    raise typer.Exit(NO if found["problems"] else YES)
-
-
-def list_deliveries(limit: Limit = 100, format: TextOrLines = "text") -> None:  # noqa: A002
-    """List deliveries that are owed or dead; those that were accepted are not kept."""
-    rows = Client().get("/api/v1/deliveries", limit=limit)["items"]
-    if format == "jsonl":
-        print_json_lines(rows)
-        return
-    for row in rows:
-        error = f": {row['error']}" if row["error"] else ""
-        out.print(
-            f"{shown(row['id'])} [bold]{shown(row['state'])}[/] {shown(row['actionMap'])} "
-            f"for {shown(row['visitorId'])} {row['attempts']} attempts{shown(error)}"
-        )
-    out.print(f"{len(rows)} deliveries")
-
-
-def list_dead_letters(limit: Limit = 100, format: TextOrLines = "text") -> None:  # noqa: A002
-    """List dead letters, newest first, each with its reason."""
-    rows = Client().get("/api/v1/dead-letters", limit=limit)["items"]
-    if format == "jsonl":
-        print_json_lines(rows)
-        return
-    for row in rows:
-        out.print(f"{shown(row['at'])} {shown(row['id'])} [bold]{shown(row['reason'])}[/]: {shown(row['detail'])}")
-    out.print(f"{len(rows)} dead letters")
 
 
 def openapi() -> None:

@@ -95,7 +95,8 @@ class EventProducer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
-        self._log_name = log_name or topic
+        #: What the positions that it tells begin with.
+        self.log_name = log_name or topic
         self._bootstrap = bootstrap
         self._idempotent = idempotent
         self._high_water_bytes = buffer_bytes * HIGH_WATER
@@ -226,6 +227,29 @@ class EventProducer:
         results = [self._result(answer, why) for answer in answers]
         return results + [NotStored(error=why)] * (len(events) - len(answers))
 
+    async def send_again(
+        self, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> Stored | NotStored:
+        """Send one record as it was, into the partition it came from, and wait until it is acknowledged.
+
+        Raises:
+            Overloaded: the buffer is full to 80 %; it was not taken.
+            Unreachable: Kafka is silent already, or the producer is not connected.
+        """
+        self.check_room(len(value or b""))
+        if self._kafka is None:
+            raise Unreachable("the producer of events is not connected to Kafka")
+        try:
+            async with asyncio.timeout(self._ack_timeout_s):
+                told = await self._kafka.send_and_wait(
+                    self.topic, value=value, key=key, partition=partition, headers=list(headers)
+                )
+        except TimeoutError:
+            return NotStored(error=f"Kafka did not acknowledge it within {self._ack_timeout_s:g} s")
+        except KafkaError as error:
+            return NotStored(error=f"Kafka refused it: {error!r}")
+        return stored(told, self.log_name)
+
     async def hand_over(self, event: Outgoing) -> asyncio.Future[Any]:
         """Give one event to the client's buffer, waiting while its partition's batch is full.
 
@@ -288,7 +312,7 @@ class EventProducer:
         error = answer.exception()
         if error is not None:
             return NotStored(error=f"Kafka refused it: {error!r}")
-        return stored(answer.result(), self._log_name)
+        return stored(answer.result(), self.log_name)
 
 
 def stored(metadata: Any, log_name: str) -> Stored:

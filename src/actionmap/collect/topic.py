@@ -79,6 +79,7 @@ async def ensure_topic(
     partitions: int,
     *,
     replicas: int | None = None,
+    retention_s: float | None = None,
     timeout_s: float = 10.0,
 ) -> int:
     """Create ``topic`` where it is missing; one that exists is left as it is.
@@ -88,6 +89,7 @@ async def ensure_topic(
         topic: Name of the topic.
         partitions: How many partitions a new topic gets.
         replicas: Copies of each partition; by default 3, or as many as there are brokers.
+        retention_s: How long a new topic keeps its records; by default as long as the broker says.
         timeout_s: Seconds for the whole of it, and for each answer of the broker.
 
     Returns:
@@ -103,7 +105,7 @@ async def ensure_topic(
         with kafka_errors_translated(bootstrap):
             await admin.start()
             async with asyncio.timeout(timeout_s):
-                return await _find(admin, topic) or await _create(admin, topic, partitions, replicas)
+                return await _find(admin, topic) or await _create(admin, topic, partitions, replicas, retention_s)
     finally:
         await admin.close()
 
@@ -119,10 +121,13 @@ async def _find(admin: AIOKafkaAdminClient, topic: str) -> int:
     return len(found["partitions"])
 
 
-async def _create(admin: AIOKafkaAdminClient, topic: str, partitions: int, replicas: int | None) -> int:
+async def _create(
+    admin: AIOKafkaAdminClient, topic: str, partitions: int, replicas: int | None, retention_s: float | None
+) -> int:
     brokers = len((await admin.describe_cluster())["brokers"])
     copies = replicas or max(1, min(REPLICAS, brokers))
-    answer: Any = await admin.create_topics([NewTopic(topic, partitions, copies)])
+    config = {} if retention_s is None else {"retention.ms": str(round(retention_s * 1000))}
+    answer: Any = await admin.create_topics([NewTopic(topic, partitions, copies, topic_configs=config)])
     for _, code, *rest in answer.topic_errors:
         error = for_code(code)
         # Another process may have been quicker.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from actionmap.consume.parse import Record
 from actionmap.errors import Unreachable
 
 _TIMEOUT_S = 10.0
@@ -42,6 +43,15 @@ async def has_record(bootstrap_servers: str, topic: str, partition: int, offset:
     Raises:
         Unreachable: no broker answers.
     """
+    return await read_record(bootstrap_servers, topic, partition, offset) is not None
+
+
+async def read_record(bootstrap_servers: str, topic: str, partition: int, offset: int) -> Record | None:
+    """The first record of ``partition`` at or after ``offset``; None when there is none.
+
+    Raises:
+        Unreachable: no broker answers.
+    """
     place = TopicPartition(topic, partition)
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
@@ -51,7 +61,11 @@ async def has_record(bootstrap_servers: str, topic: str, partition: int, offset:
             await reader.start()
             reader.assign([place])
             reader.seek(place, offset)
-            return bool(await reader.getmany(place, timeout_ms=_READ_MS, max_records=1))
+            found = (await reader.getmany(place, timeout_ms=_READ_MS, max_records=1)).get(place)
+        if not found:
+            return None
+        first = found[0]
+        return Record(topic, partition, first.offset, first.timestamp, first.key, first.value)
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unreachable(f"Kafka does not show what {topic}/{partition} holds ({type(error).__name__})") from error
     finally:

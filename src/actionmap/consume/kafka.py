@@ -19,7 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from msgspec import Struct
 
 from actionmap.consume.ends import LogEnds
-from actionmap.consume.parse import Record
+from actionmap.consume.parse import Record, replay_header
 from actionmap.consume.positions import Log
 from actionmap.errors import Unreachable
 from actionmap.telemetry import Metrics, logger
@@ -237,7 +237,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
             if lane is not None:
                 log = self._options.log_name or tp.topic
                 lane.offer([
-                    Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value)
+                    Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value,
+                           replay_header(record.headers) if record.headers else None)
                     for record in records
                 ])  # fmt: skip
 

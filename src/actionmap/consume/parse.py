@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
 
 from actionmap.delivery import DeadLetter
 from actionmap.errors import Rejected
@@ -13,6 +17,19 @@ from actionmap.wire import parse_and_count
 #: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
 MAX_AHEAD_MS = 5 * 60 * 1000
 _KEPT_CHARACTERS = 4096
+
+
+#: The header of a record that was a dead letter and is replayed.
+REPLAY_HEADER = "actionmap-replay"
+
+
+class Replay(Struct, frozen=True, rename="camel"):
+    """What is known of a replayed record, as its header says."""
+
+    #: Position of the record it repeats, which is the id of an event without one.
+    position: str
+    #: The maps that broke on it; empty when it was never evaluated.
+    action_maps: tuple[str, ...] = ()
 
 
 class Record(NamedTuple):
@@ -25,6 +42,8 @@ class Record(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    #: Value of its `REPLAY_HEADER`; None without one.
+    replay: bytes | None = None
 
     @property
     def position(self) -> str:
@@ -59,11 +78,13 @@ def parse_record(record: Record) -> Parsed:
     if record.value is None:
         raise Rejected("empty", "the record has no value")
     wire, unknown = parse_and_count(record.value)
+    replay = _replay(record)
     time = record.timestamp if wire.timestamp is None else to_millis(wire.timestamp)
     clamped = time > record.timestamp + MAX_AHEAD_MS
     return Parsed(
         Event(
-            id=wire.event_id or record.position,
+            id=wire.event_id or replay.position,
+            only_maps=replay.action_maps,
             name=wire.event_name,
             visitor_id=wire.visitor_id,
             time=record.timestamp if clamped else time,
@@ -84,14 +105,31 @@ def parse_record(record: Record) -> Parsed:
     )
 
 
-def dead_letter(record: Record, reason: str, detail: str) -> DeadLetter:
-    """The dead letter that keeps ``record`` for people."""
+def replay_header(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+    """The value of `REPLAY_HEADER` among a record's ``headers``; None without one."""
+    return next((value for name, value in headers if name == REPLAY_HEADER), None)
+
+
+def _replay(record: Record) -> Replay:
+    if record.replay is None:
+        return Replay(record.position)
+    try:
+        return msgspec.json.decode(record.replay, type=Replay)
+    except msgspec.DecodeError as error:
+        raise Rejected(
+            "malformed-replay", f"the header {REPLAY_HEADER} is not what actionmap writes: {error}"
+        ) from None
+
+
+def dead_letter(record: Record, reason: str, detail: str, action_maps: tuple[str, ...] = ()) -> DeadLetter:
+    """The dead letter that keeps ``record`` for people; ``action_maps`` are those that broke on it."""
     return DeadLetter(
         id=record.position,
         kind="record",
         reason=reason,
         detail=detail,
         at=record.timestamp,
+        action_maps=action_maps,
         key=_text(record.key),
         value=_text(record.value),
     )

@@ -69,6 +69,8 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
         stream_time: Greatest event time processed on the partition, in milliseconds since 1970; -1 at its start.
         policy: Session time-out, lateness and company.
     """
+    if event.only_maps:
+        return _judge_again(event, visitor, rulebook, policy)
     id_hash = hash_event_id(event.id)
     if visitor is not None and visitor.has_seen(id_hash):
         return Decision("duplicate", visitor)
@@ -85,6 +87,19 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
     for position in candidates:
         _judge(rulebook.maps[position], judging)
     return judging.decision("judged")
+
+
+def _judge_again(event: Event, visitor: Visitor | None, rulebook: Rulebook, policy: Policy) -> Decision:
+    """Maps that broke on the event judge it once more, with the visitor as now; it touches no session, no counter."""
+    known = visitor or Visitor(event.visitor_id, event.time, event.time)
+    session = replace(known.session) if known.session else Session(0, event.time, event.time)
+    after = replace(known, session=session)
+    judging = _Judging(Scope(event, after, session), policy, event.time, event.recorded_at, session.number)
+    for name in event.only_maps:
+        action_map = rulebook.by_name.get(name)
+        if action_map is not None:
+            _judge(action_map, judging)
+    return judging.decision("replayed")
 
 
 def fire(wait: Wait, visitor: Visitor, rulebook: Rulebook, owed_at: int, policy: Policy) -> Decision:

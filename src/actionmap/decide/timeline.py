@@ -19,7 +19,7 @@ from actionmap.visitor import Visitor, Wait
 class Timeline:
     """Moves visitors forward, event by event and timer by timer."""
 
-    __slots__ = ("_policy", "_rulebook", "_timers", "stream_time", "visitors")
+    __slots__ = ("_policy", "_rulebook", "stream_time", "timers", "visitors")
 
     def __init__(self, rulebook: Rulebook, policy: Policy, stream_time: int, visitors: dict[str, Visitor]) -> None:
         """Begin at ``stream_time`` with ``visitors`` as they are then; every due one among them must be there."""
@@ -28,13 +28,14 @@ class Timeline:
         #: Greatest event time processed, or what the clock made of it; in milliseconds since 1970, -1 at the start.
         self.stream_time = stream_time
         self.visitors = visitors
-        self._timers = [(due, id_) for id_, visitor in visitors.items() if (due := visitor.next_due) is not None]
-        heapq.heapify(self._timers)
+        #: (due, visitor id), a heap; some may be over already.
+        self.timers = [(due, id_) for id_, visitor in visitors.items() if (due := visitor.next_due) is not None]
+        heapq.heapify(self.timers)
 
     @property
     def next_due(self) -> int | None:
         """When the next timer is due; None without one."""
-        return self._timers[0][0] if self._timers else None
+        return self.timers[0][0] if self.timers else None
 
     def take(self, event: Event) -> Decision:
         """What ``event`` leads to; timers due before it have been run, those that it makes due are still to be run."""
@@ -49,8 +50,8 @@ class Timeline:
 
     def run_timers(self, until: int, owed_at: int) -> Iterator[tuple[Event, Decision]]:
         """Fire what is due at or before ``until``, in order; ``owed_at``: see `fire`. Does not move stream time."""
-        while self._timers and self._timers[0][0] <= until:
-            due, id_ = heapq.heappop(self._timers)
+        while self.timers and self.timers[0][0] <= until:
+            due, id_ = heapq.heappop(self.timers)
             visitor = self.visitors[id_]
             if visitor.next_due != due:
                 continue  # cancelled, or fired already
@@ -66,4 +67,4 @@ class Timeline:
     def _expect(self, visitor: Visitor) -> None:
         due = visitor.next_due
         if due is not None:
-            heapq.heappush(self._timers, (due, visitor.id))
+            heapq.heappush(self.timers, (due, visitor.id))

@@ -54,12 +54,9 @@ class Outcomes:
 
     def bury(self, owned: Owned, delivery: Delivery, reason: str, detail: str) -> None:
         """Give ``delivery`` up, for ``reason`` (a fixed word) and ``detail`` (words for people)."""
-        buried = msgspec.structs.replace(delivery, last_error=detail)
-        owned.settler.bury(
-            DeadLetter(id=delivery.id, kind="delivery", reason=reason, detail=detail, at=self._clock(), delivery=buried)
-        )
-        self._metrics.dead_letters.labels("delivery", reason).inc()
-        self._log.error("delivery.dead", id=delivery.id, integration=delivery.integration, reason=reason, detail=detail)
+        letter = dead_letter_of(delivery, reason, detail, self._clock())
+        owned.settler.bury(letter)
+        tell_dead(letter, self._metrics)
 
     def _tell(self, delivery: Delivery, attempt: Attempt) -> None:
         self._metrics.attempts.labels(delivery.integration, attempt.outcome).inc()
@@ -83,3 +80,16 @@ class Outcomes:
                 self._on_attempt(delivery, attempt)
             except Exception:
                 self._log.exception("delivery.on_attempt", id=delivery.id)
+
+
+def dead_letter_of(delivery: Delivery, reason: str, detail: str, at: int) -> DeadLetter:
+    """``delivery``, given up at ``at`` (milliseconds since 1970) for ``reason`` and ``detail``."""
+    buried = msgspec.structs.replace(delivery, last_error=detail)
+    return DeadLetter(id=delivery.id, kind="delivery", reason=reason, detail=detail, at=at, delivery=buried)
+
+
+def tell_dead(letter: DeadLetter, metrics: Metrics) -> None:
+    """Count and log that the delivery of ``letter`` is given up."""
+    metrics.dead_letters.labels(letter.kind, letter.reason).inc()
+    name = letter.delivery.integration if letter.delivery else ""
+    logger("deliver").error("delivery.dead", id=letter.id, integration=name, reason=letter.reason, detail=letter.detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from actionmap.deliver.queue import Waiting
 from actionmap.deliver.settle import Settler
 from actionmap.store.protocols import Outbox
 
@@ -27,6 +28,13 @@ class Owned:
         if again:
             # It may be due before the time we would look again.
             self.woken.set()
+
+    def put_back(self, waiting: Waiting[Owned], now: int) -> None:
+        """``waiting`` is due at once; unless its lease is over, since then somebody else may have it."""
+        if now < waiting.lease_ends:
+            self.settler.keep(waiting.delivery, now)
+        else:
+            self.busy.discard(waiting.delivery.id)
 
     def count(self, change: int) -> None:
         """Note that ``change`` more calls are on their way; disowned and without any, the settler ends when empty."""

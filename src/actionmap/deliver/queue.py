@@ -37,12 +37,20 @@ class Queue(Generic[Owner]):
         self.waiting: deque[Waiting[Owner]] = deque()
         #: The integration was inactive when last looked at: said once, not per delivery.
         self.held = False
+        #: The newest attempt that ended is to be repeated.
+        self.failing = False
         self._average_s = FIRST_GUESS_S
         self._is_guess = True
         self._next_slot = 0.0
 
-    def finished(self, duration_s: float) -> None:
-        """Count one attempt that took ``duration_s``."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether what is leased is sent at once, and taken."""
+        return not self.waiting and not self.failing
+
+    def finished(self, duration_s: float, *, failed: bool) -> None:
+        """Count one attempt that took ``duration_s``; ``failed``: it is to be repeated."""
+        self.failing = failed
         self._average_s += (1.0 if self._is_guess else _NEWEST) * (duration_s - self._average_s)
         self._is_guess = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,9 +13,11 @@ import msgspec
 from actionmap.catalog.models.integration import Integration
 from actionmap.deliver.outcome import Outcomes
 from actionmap.deliver.owned import Owned
+from actionmap.deliver.parking import Parker, Parking
 from actionmap.deliver.queue import Queue, Waiting
 from actionmap.deliver.retry import is_too_old
 from actionmap.deliver.settle import STORE_AWAY, backoff_s
+from actionmap.deliver.unparking import Unparker
 from actionmap.delivery import Attempt, Delivery
 from actionmap.store.protocols import Leased, Outbox
 from actionmap.telemetry import Metrics, logger
@@ -35,6 +37,8 @@ BUSY_MS, BUSY_LONGEST_MS = 250, 10_000
 #: Seconds between two batches when the first one started nothing: so a long backlog of a busy integration is passed
 #: over quickly, for the sake of what lies behind it, but not at the cost of everything else.
 SWEEP_S = 0.005
+#: How long a delivery is ours, in milliseconds: longer than any attempt takes, since nobody else may send it meanwhile.
+LEASE_MS = 90_000
 #: What is left of a lease, beyond the attempt's own timeout, when an attempt starts.
 LEASE_MARGIN_MS = 5_000
 #: Seconds that the last results may take to reach the store when the worker stops.
@@ -61,6 +65,7 @@ class DeliveryWorker:
         on_attempt: Called after each attempt, with the delivery as it stands then; its errors are logged.
         max_in_flight: Requests in flight, over all integrations.
         lease_ms: How long a delivery is ours; longer than any attempt takes.
+        parking: Where deliveries beyond an integration's share wait; None: they all wait in the outbox.
     """
 
     def __init__(
@@ -74,7 +79,8 @@ class DeliveryWorker:
         metrics: Metrics,
         on_attempt: Callable[[Delivery, Attempt], None] | None = None,
         max_in_flight: int = 256,
-        lease_ms: int = 90_000,
+        lease_ms: int = LEASE_MS,
+        parking: Parking | None = None,
     ) -> None:
         self._outbox = outbox
         self._find_integration = find_integration
@@ -85,7 +91,11 @@ class DeliveryWorker:
         self._max_in_flight = max_in_flight
         self._lease_ms = lease_ms
         self._log = logger("deliver")
+        self._parking = parking
+        if parking is not None:
+            parking.takes_more = self._takes_more
         self._owned: dict[int, Owned] = {}
+        self._parkers: dict[int, Parker] = {}
         self._queues: defaultdict[str, Queue[Owned]] = defaultdict(Queue)
         self._in_flight = 0
         self._waiting = 0
@@ -100,14 +110,19 @@ class DeliveryWorker:
     def own(self, partition: int) -> None:
         """From now on send what ``partition`` owes."""
         if partition not in self._owned:
-            self._owned[partition] = Owned(partition, self._outbox, self._clock)
-            self._begin(self._owned[partition])
+            owned = self._owned[partition] = Owned(partition, self._outbox, self._clock)
+            if self._parking is not None:
+                self._parkers[partition] = Parker(self._parking, owned, Unparker(self._parking, owned))
+            self._begin(owned)
 
     def disown(self, partition: int) -> None:
         """Start no more attempts for ``partition``; those in flight end and are settled, the others are put back."""
         owned = self._owned.pop(partition, None)
         if owned is not None:
             self._release(owned)
+        parker = self._parkers.pop(partition, None)
+        if parker is not None:
+            parker.wake()
 
     def wake(self, partition: int) -> None:
         """A commit owed deliveries: look now."""
@@ -142,7 +157,8 @@ class DeliveryWorker:
     def _begin(self, owned: Owned) -> None:
         if self._tasks is None or self._stopping.is_set():
             return
-        for work in (self._lease_from(owned), owned.settler.run()):
+        parker = self._parkers.get(owned.number)
+        for work in (self._lease_from(owned), owned.settler.run(), *((parker.run(),) if parker else ())):
             task = self._tasks.create_task(work)
             self._loops.add(task)
             task.add_done_callback(self._loops.discard)
@@ -157,7 +173,7 @@ class DeliveryWorker:
             for waiting in mine:
                 queue.waiting.remove(waiting)
                 self._waiting -= 1
-                self._put_back(waiting, now)
+                owned.put_back(waiting, now)
         owned.count(0)
 
     async def _lease_from(self, owned: Owned) -> None:
@@ -194,25 +210,27 @@ class DeliveryWorker:
                     if delivery.id not in owned.busy]  # fmt: skip
             owned.busy.update(waiting.delivery.id for waiting in mine)
             in_flight = self._in_flight
-            await self._admit_durable(owned, mine)
+            await self._admit_durable(owned, mine, leased.owed)
             return self._pause_s(leased, started=self._in_flight > in_flight)
         finally:
             owned.count(-1)
 
-    async def _admit_durable(self, owned: Owned, leased: list[Waiting[Owned]]) -> None:
+    async def _admit_durable(self, owned: Owned, leased: list[Waiting[Owned]], owed: Mapping[str, int]) -> None:
         """Admit what was leased once it is durable, that is once the lease is, which was written after the entries."""
         durable = False
         try:
             if leased:
                 await self._outbox.wait_durable(owned.number)
             durable = True
+            if owned.ours and (parker := self._parkers.get(owned.number)):
+                leased = parker.set_aside(leased, owed)
         finally:
             for waiting in leased:
                 if durable and owned.ours:
                     self._admit(waiting)
                 else:
                     # Disowned meanwhile, and somebody else is waiting for it; or not known to be durable.
-                    self._put_back(waiting, self._clock())
+                    owned.put_back(waiting, self._clock())
 
     def _pause_s(self, leased: Leased, *, started: bool) -> float:
         if leased.next_due is None:
@@ -251,6 +269,11 @@ class DeliveryWorker:
     def _is_free(self, queue: Queue[Owned], integration: Integration) -> bool:
         return self._in_flight < self._max_in_flight and queue.in_flight < integration.limits.concurrency
 
+    def _takes_more(self, name: str) -> bool:
+        """Whether one more delivery for that integration would be sent at once, and with success, as far as we know."""
+        integration, queue = self._find_integration(name), self._queues.get(name)
+        return integration is None or (integration.active and (queue is None or queue.is_idle))
+
     def _hold(self, owned: Owned, delivery: Delivery, queue: Queue[Owned]) -> None:
         now = self._clock()
         if is_too_old(delivery, now):
@@ -275,15 +298,9 @@ class DeliveryWorker:
             now = self._clock()
             if now + 1000 * head.delivery.timeout_s + LEASE_MARGIN_MS > head.lease_ends:
                 # Its lease could end before the attempt does, and somebody else would send it meanwhile.
-                self._put_back(head, now)
+                head.owner.put_back(head, now)
             else:
                 self._admit(head)
-
-    def _put_back(self, waiting: Waiting[Owned], now: int) -> None:
-        if now < waiting.lease_ends:
-            waiting.owner.settler.keep(waiting.delivery, now)
-        else:
-            waiting.owner.busy.discard(waiting.delivery.id)
 
     # --- attempts
 
@@ -313,7 +330,7 @@ class DeliveryWorker:
                 # A fault of ours costs this delivery an attempt; it must not end the worker.
                 self._log.exception("delivery.fault", id=delivery.id, integration=delivery.integration)
                 attempt = Attempt("retry", error=f"a fault inside actionmap: {type(error).__name__}")
-            queue.finished(attempt.duration_s)
+            queue.finished(attempt.duration_s, failed=attempt.outcome == "retry")
             self._outcomes.settle(owned, delivery, attempt)
         finally:
             was_full = self._in_flight >= self._max_in_flight

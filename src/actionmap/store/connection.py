@@ -96,9 +96,14 @@ class Connection:
         return f"{found.host}:{found.port}" if found else ""
 
     async def _wait(self, node: str, key: str) -> None:
-        async with self.translated():
-            if not await self._confirms(node, key, _WAIT_MS):
-                raise RedisTimeoutError("WAITAOF")
+        try:
+            async with self.translated():
+                if not await self._confirms(node, key, _WAIT_MS):
+                    raise RedisTimeoutError("WAITAOF")
+        except ResponseError:
+            # It was configured anew; health and status say what is missing.
+            if (await self.guarantees(key)).profile == "everysec":
+                raise
 
     async def _confirms(self, node: str, key: str, wait_ms: int) -> bool:
         """Whether a write of now is on the node's disk within ``wait_ms``; all acknowledged before it is then, too."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Resume
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Parked, Resume
 
 
 @dataclass(slots=True)
@@ -24,6 +24,15 @@ class _Partition:
     due: dict[str, int] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     dead: dict[str, DeadLetter] = field(default_factory=dict)
+    parked_from: int = -1
+    parked_to: int = -1
+    parked: Counter[str] = field(default_factory=Counter)
+
+    def knows(self, id_: str) -> bool:
+        return id_ in self.settled or id_ in self.owed or id_ in self.dead
+
+    def uncount(self, integration: str) -> None:
+        self.parked[integration] = max(0, self.parked[integration] - 1)
 
     @property
     def next_due(self) -> int | None:
@@ -116,7 +125,7 @@ class MemoryStore:
             if due is not None:
                 part.timers[visitor_id] = due
         for delivery in commit.deliveries:
-            if delivery.id not in part.settled and delivery.id not in part.owed and delivery.id not in part.dead:
+            if not part.knows(delivery.id):
                 part.owed[delivery.id] = delivery
                 part.due[delivery.id] = delivery.owed_at
         part.dead.update((letter.id, letter) for letter in commit.dead_letters)
@@ -139,7 +148,8 @@ class MemoryStore:
         ready = sorted((due, id_) for id_, due in part.due.items() if due <= now)[:limit]
         for _, id_ in ready:
             part.due[id_] = now + lease_ms
-        return Leased([part.owed[id_] for _, id_ in ready], min(part.due.values(), default=None))
+        owed = await self.owed_by_integration(partition)
+        return Leased([part.owed[id_] for _, id_ in ready], min(part.due.values(), default=None), owed)
 
     async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
         part = self._partitions[partition]
@@ -174,6 +184,9 @@ class MemoryStore:
         dead = self._partitions[partition].dead
         return sum(dead.pop(id_, None) is not None for id_ in ids)
 
+    async def delivery(self, partition: int, id_: str) -> Delivery | None:
+        return self._partitions[partition].owed.get(id_)
+
     async def dead_letter(self, partition: int, id_: str) -> DeadLetter | None:
         return self._partitions[partition].dead.get(id_)
 
@@ -190,6 +203,52 @@ class MemoryStore:
     async def dead_letters(self, partition: int, *, limit: int) -> list[DeadLetter]:
         dead = self._partitions[partition].dead.values()
         return sorted(dead, key=lambda letter: letter.at, reverse=True)[:limit]
+
+    async def park(self, partition: int, deliveries: Sequence[tuple[Delivery, int]]) -> int:
+        part = self._partitions[partition]
+        start, end = part.parked_from, part.parked_to
+        if start >= end:
+            start = end = min((offset for _, offset in deliveries), default=-1)
+        gone = [(one, offset) for one, offset in deliveries if offset >= start and one.id in part.owed]
+        for one, offset in gone:
+            del part.owed[one.id], part.due[one.id]
+            part.parked[one.integration] += 1
+            end = max(end, offset + 1)
+        if gone:
+            part.parked_from, part.parked_to = start, end
+        return len(gone)
+
+    async def parked(self, partition: int) -> Parked:
+        part = self._partitions[partition]
+        owed = await self.owed_by_integration(partition)
+        return Parked(part.parked_from, part.parked_to, dict(+part.parked), owed)
+
+    async def unpark(
+        self,
+        partition: int,
+        *,
+        position: int,
+        to: int,
+        end: int = -1,
+        is_new_log: bool = False,
+        owe: Sequence[Delivery] = (),
+        bury: Sequence[DeadLetter] = (),
+    ) -> bool:
+        part = self._partitions[partition]
+        if part.parked_from != position:
+            return False
+        for one in owe:
+            if not part.knows(one.id):
+                part.owed[one.id], part.due[one.id] = one, one.owed_at
+                part.uncount(one.integration)
+        for letter in bury:
+            if not part.knows(letter.id):
+                part.dead[letter.id] = letter
+                part.uncount(letter.delivery.integration if letter.delivery else "")
+        part.parked_from, part.parked_to = to, end if is_new_log else max(end, part.parked_to)
+        if part.parked_from >= part.parked_to:
+            part.parked.clear()
+        return True
 
     async def revision(self) -> int:
         return self._revision

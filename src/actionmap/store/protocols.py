@@ -1,11 +1,11 @@
-"""What the rest of actionmap asks of a store: four small roles. `redis.py` and `memory.py` play all of them.
+"""What the rest of actionmap asks of a store: five small roles. `redis.py` and `memory.py` play all of them.
 
 A partition's fence, visitors, outbox and dead letters live in one slot and change together, in one script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -104,6 +104,21 @@ class Leased(Struct, frozen=True):
     deliveries: Sequence[Delivery]
     #: When the next one is due, in milliseconds since 1970; None when the outbox is empty.
     next_due: int | None
+    #: How many deliveries the partition owes to each integration that it owes any.
+    owed: Mapping[str, int] = {}
+
+
+class Parked(Struct, frozen=True):
+    """Which part of a partition's log of parked deliveries is still to be taken back, and how many wait where."""
+
+    #: Offset to read on from; -1 when nothing was ever parked.
+    position: int = -1
+    #: Offset after the last one parked. Nothing is parked when it is not greater than ``position``.
+    end: int = -1
+    #: Parked deliveries, by integration.
+    parked: Mapping[str, int] = {}
+    #: Deliveries owed in the outbox, by integration.
+    owed: Mapping[str, int] = {}
 
 
 class PartitionStore(Protocol):
@@ -219,8 +234,47 @@ class Outbox(Protocol):
     async def owed(self, partition: int, *, limit: int) -> list[Delivery]:
         """Up to ``limit`` owed deliveries, the next due first."""
 
+    async def delivery(self, partition: int, id_: str) -> Delivery | None:
+        """The owed delivery with that id."""
+
     async def dead_letters(self, partition: int, *, limit: int) -> list[DeadLetter]:
         """Up to ``limit`` dead letters, the newest first."""
+
+
+class ParkingStore(Protocol):
+    """What of a partition's outbox lies in the log of parked deliveries. See `deliver.parking`."""
+
+    async def park(self, partition: int, deliveries: Sequence[tuple[Delivery, int]]) -> int:
+        """These are in the log at the offsets beside them: take them out of the outbox; returns how many were.
+
+        One whose offset was passed over stays, because then it was still owed here: it is in one of the two places.
+        """
+
+    async def parked(self, partition: int) -> Parked:
+        """What is parked now."""
+
+    async def unpark(
+        self,
+        partition: int,
+        *,
+        position: int,
+        to: int,
+        end: int = -1,
+        is_new_log: bool = False,
+        owe: Sequence[Delivery] = (),
+        bury: Sequence[DeadLetter] = (),
+    ) -> bool:
+        """Owe what the log holds from ``position`` to ``to`` again; False, and nothing changes, if it moved meanwhile.
+
+        Args:
+            partition: The partition.
+            position: Where it was read from.
+            to: Where it is read on from.
+            end: What lies before it is parked, too.
+            is_new_log: The log ends at ``end``, whatever was known of it.
+            owe: Deliveries, in the form parked. Those that are owed, settled or dead stay what they are.
+            bury: Those that are given up instead.
+        """
 
 
 class DefinitionStore(Protocol):
@@ -240,7 +294,7 @@ class DefinitionStore(Protocol):
         """
 
 
-class Store(PartitionStore, Outbox, DefinitionStore, Protocol):
+class Store(PartitionStore, Outbox, ParkingStore, DefinitionStore, Protocol):
     """All roles in one, as the implementations play them."""
 
     async def ping(self) -> None:

@@ -9,6 +9,8 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{e7}:t    zset    timers: when each visitor's next one is due, in stream time
     am:{e7}:q    zset    outbox: when each delivery is due        am:{e7}:p   hash   outbox: the deliveries
     am:{e7}:n    hash    outbox: deliveries owed to each integration
+    am:{e7}:k    hash    parked: pos offset to read on from, end offset after the last one
+    am:{e7}:kn   hash    parked: deliveries of each integration
     am:{e7}:x    zset    ids accepted in the last day
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
@@ -29,10 +31,10 @@ from actionmap.delivery import DeadLetter, Delivery, decode_dead_letter, decode_
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.connection import Connection
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Resume
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Parked, Resume
 
 _SCRIPTS = ("claim", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
-            "write_definitions", "read_definitions")  # fmt: skip
+            "park", "parked", "unpark", "write_definitions", "read_definitions")  # fmt: skip
 _FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np", "fp", "sta", "halt", "res", "reb")
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
@@ -160,8 +162,9 @@ class RedisStore:
     # --- outbox
 
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
-        payloads, nearest = await self._call("lease", self._keys(partition, "q", "p"), [now, limit, lease_ms])
-        return Leased([decode_delivery(payload) for payload in payloads], _time(nearest))
+        keys = self._keys(partition, "q", "p", "n")
+        payloads, nearest, owed = await self._call("lease", keys, [now, limit, lease_ms])
+        return Leased([decode_delivery(payload) for payload in payloads], _time(nearest), _numbers(owed))
 
     async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
         if deliveries:
@@ -193,6 +196,11 @@ class RedisStore:
             await self._redis.zrem(self._key(partition, "rq"), *ids)
             return int(await self._redis.hdel(self._key(partition, "r"), *ids))
 
+    async def delivery(self, partition: int, id_: str) -> Delivery | None:
+        async with self._translated():
+            stored = await self._redis.hget(self._key(partition, "p"), id_)
+        return None if stored is None else decode_delivery(stored)
+
     async def dead_letter(self, partition: int, id_: str) -> DeadLetter | None:
         async with self._translated():
             stored = await self._redis.hget(self._key(partition, "r"), id_)
@@ -222,6 +230,37 @@ class RedisStore:
             ids: Any = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=newest)
             stored = await self._redis.hmget(self._key(partition, values), ids) if ids else []
         return [value for value in stored if value is not None]
+
+    # --- parking
+
+    async def park(self, partition: int, deliveries: Sequence[tuple[Delivery, int]]) -> int:
+        if not deliveries:
+            return 0
+        args = [part for one, offset in deliveries for part in (one.id, one.integration, offset)]
+        return int(await self._call("park", self._keys(partition, "q", "p", "n", "k", "kn"), args))
+
+    async def parked(self, partition: int) -> Parked:
+        position, end, parked, owed = await self._call("parked", self._keys(partition, "k", "kn", "n"), [])
+        return Parked(int(position), int(end), _numbers(parked), _numbers(owed))
+
+    async def unpark(
+        self,
+        partition: int,
+        *,
+        position: int,
+        to: int,
+        end: int = -1,
+        is_new_log: bool = False,
+        owe: Sequence[Delivery] = (),
+        bury: Sequence[DeadLetter] = (),
+    ) -> bool:
+        args: list[Any] = [position, to, end, int(is_new_log)]
+        for one in owe:
+            args += ("owe", one.id, one.integration, one.owed_at, encode(one))
+        for letter in bury:
+            args += ("bury", letter.id, _integration(letter), letter.at, encode(letter))
+        keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn")
+        return bool(await self._call("unpark", keys, args))
 
     # --- definitions
 
@@ -259,6 +298,11 @@ class RedisStore:
 
 def _time(score: bytes) -> int | None:
     return int(float(score)) if score else None
+
+
+def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
+    """Numbers by name, from the names and numbers of a hash in turns."""
+    return {name.decode(): int(number) for name, number in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _integration(letter: DeadLetter) -> str:

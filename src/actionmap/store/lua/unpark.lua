@@ -1,0 +1,29 @@
+#!lua
+-- What the log of parked deliveries holds from the position to another one is owed again, given up, or has been put at
+-- the log's tail; once, whoever else reads the same. What is known here in any form is passed over.
+-- KEYS: due, owed, settled, dead-due, dead, owed by integration, parked, parked by integration
+-- ARGV: position, position afterwards, end at least, '1' when the end is exactly that,
+--       ('owe' or 'bury', id, integration, due or at ms, payload)…
+local position, stop = unpack(redis.call('HMGET', KEYS[7], 'pos', 'end'))
+if #ARGV % 5 ~= 4 then return redis.error_reply('ERR unpark: wrong number of arguments') end
+if tonumber(position or -1) ~= tonumber(ARGV[1]) then return 0 end
+for i = 5, #ARGV, 5 do
+  local kind, id, integration, at, payload = unpack(ARGV, i, i + 4)
+  if not redis.call('ZSCORE', KEYS[3], id) and redis.call('HEXISTS', KEYS[5], id) == 0
+      and redis.call('HEXISTS', KEYS[2], id) == 0 then
+    if kind == 'owe' then
+      redis.call('HSET', KEYS[2], id, payload)
+      redis.call('ZADD', KEYS[1], at, id)
+      redis.call('HINCRBY', KEYS[6], integration, 1)
+    else
+      redis.call('HSET', KEYS[5], id, payload)
+      redis.call('ZADD', KEYS[4], at, id)
+    end
+    if redis.call('HINCRBY', KEYS[8], integration, -1) <= 0 then redis.call('HDEL', KEYS[8], integration) end
+  end
+end
+stop = ARGV[4] == '1' and tonumber(ARGV[3]) or math.max(tonumber(stop or -1), tonumber(ARGV[3]))
+-- Nothing that was taken out of the outbox lies at or after the end, so now nothing is parked.
+if tonumber(ARGV[2]) >= stop then redis.call('DEL', KEYS[8]) end
+redis.call('HSET', KEYS[7], 'pos', ARGV[2], 'end', stop)
+return 1

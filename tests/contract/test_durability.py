@@ -1,0 +1,174 @@
+"""What a store promises to keep is read from it, told, and waited for before anything follows from it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from actionmap.delivery import Delivery
+from actionmap.errors import Unreachable
+from actionmap.store.durability import Guarantees, SharedWait, guarantees_of
+from actionmap.store.protocols import Commit, Parked
+from actionmap.store.redis import RedisStore
+from support import PATIENCE_S
+from valkeys import valkey_cluster, valkey_server
+
+GOOD = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+NEW = {"valkey_version": "9.0.1", "redis_version": "7.2.4", "aof_last_write_status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("config", "info", "waits", "profile", "missing"),
+    [
+        (GOOD, NEW, False, "always", ()),
+        ({**GOOD, "appendfsync": "everysec"}, NEW, True, "everysec", ()),
+        ({**GOOD, "appendfsync": "everysec"}, NEW, False, "none", ("cannot be waited for",)),
+        ({**GOOD, "appendfsync": "no"}, NEW, True, "none", ("appendfsync is no",)),
+        ({**GOOD, "appendonly": "no"}, NEW, False, "none", ("appendonly is off",)),
+        ({**GOOD, "maxmemory-policy": "allkeys-lru"}, NEW, False, "always", ("allkeys-lru",)),
+        (GOOD, {"redis_version": "7.0.15"}, False, "always", ("redis 7.0.15; use Redis 7.2",)),
+        (
+            GOOD,
+            {**NEW, "aof_last_write_status": "err"},
+            False,
+            "always",
+            ("last write of the append-only file failed",),
+        ),
+        (None, NEW, True, "everysec", ("does not show its configuration",)),
+        (None, NEW, False, "none", ("does not show its configuration", "WAITAOF does not confirm")),
+    ],
+)
+def test_what_cannot_be_kept_is_told_with_what_to_do(config, info, waits, profile, missing):
+    found = guarantees_of(config, info, waits=waits)
+    assert found.profile == profile
+    assert len(found.missing) == len(missing)
+    for text, part in zip(found.missing, missing, strict=True):
+        assert part in text
+        assert text in found.words
+
+
+@pytest.mark.parametrize(
+    ("options", "profile", "missing"),
+    [
+        (("--appendonly", "yes", "--appendfsync", "always"), "always", ""),
+        (("--appendonly", "yes", "--appendfsync", "everysec"), "everysec", ""),
+        (("--appendonly", "no"), "none", "appendonly is off"),
+        (("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"), "everysec", "allkeys-lru"),
+        (("--appendonly", "yes", "--rename-command", "CONFIG", ""), "everysec", "does not show its configuration"),
+        (("--appendonly", "no", "--rename-command", "CONFIG", ""), "none", "WAITAOF does not confirm"),
+    ],
+)
+async def test_a_real_server_is_asked_for_its_configuration(
+    options: tuple[str, ...], profile: str, missing: str, tmp_path: Path
+) -> None:
+    async with valkey_server(tmp_path, *options) as port:
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        found = await store.guarantees()
+        assert (found.profile, missing in "; ".join(found.missing)) == (profile, True)
+        assert missing or found.missing == ()
+        await store.wait_durable(0)
+        await store.close()
+
+
+def _commit(id_: str = "a") -> Commit:
+    owed = Delivery(id=id_, integration="crm", webhook="w", action_map="m", visitor_id="v", event_id="e", at=1,
+                    owed_at=1, method="POST", target="/x")  # fmt: skip
+    return Commit(expected_token="t0", token="t1", offset=5, revision=1, stream_time=9, deliveries=[owed])
+
+
+async def test_with_everysec_what_was_waited_for_is_in_the_file_when_the_server_is_killed(tmp_path: Path) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "everysec")
+    async with valkey_server(tmp_path, *options) as port:
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        await store.claim(3, owner="me", token="t0", cluster="c", partitions=4)
+        await store.apply(3, _commit())
+        await store.wait_durable(3)
+        async with Redis(port=port) as redis:
+            assert (await redis.info("persistence"))["aof_pending_bio_fsync"] == 0
+        await store.close()
+    async with valkey_server(tmp_path, *options) as port:  # the first one was killed
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        assert (await store.fence(3)).token == "t1"
+        assert [one.id for one in await store.owed(3, limit=9)] == ["a"]
+        await store.close()
+
+
+async def test_a_server_that_is_configured_worse_while_it_runs_is_noticed_and_told(tmp_path: Path) -> None:
+    async with valkey_server(tmp_path, "--appendonly", "yes", "--appendfsync", "everysec") as port:
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        assert (await store.guarantees()).profile == "everysec"
+        async with Redis(port=port) as redis:
+            await redis.config_set("appendonly", "no")
+        await store.wait_durable(0)
+        assert "appendonly is off" in (await store.guarantees()).words
+        await store.close()
+
+
+async def test_a_server_that_goes_away_while_it_is_waited_for_is_unreachable(tmp_path: Path) -> None:
+    async with valkey_server(tmp_path, "--appendonly", "yes", "--appendfsync", "everysec") as port:
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        assert (await store.guarantees()).profile == "everysec"
+    with pytest.raises(Unreachable):
+        await store.wait_durable(0)
+    await store.close()
+
+
+async def test_who_asks_while_a_wait_is_on_its_way_joins_the_next_one() -> None:
+    began: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+    async def wait() -> None:
+        gate = asyncio.Event()
+        began.put_nowait(gate)
+        await gate.wait()
+
+    shared = SharedWait(wait)
+    async with asyncio.timeout(PATIENCE_S):
+        first = asyncio.create_task(shared())
+        one = await began.get()
+        others = [asyncio.create_task(shared()) for _ in range(5)]
+        one.set()
+        await first
+        two = await began.get()
+        assert not any(other.done() for other in others)
+        two.set()
+        await asyncio.gather(*others)
+    assert began.empty()
+
+
+@pytest.fixture(params=["always", "everysec"])
+async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RedisStore]:
+    async with valkey_cluster(tmp_path, "--appendfsync", request.param) as url:
+        store = RedisStore(url, clock=lambda: 7)
+        yield store
+        await store.close()
+
+
+async def test_a_cluster_takes_every_call_of_every_partition_each_in_one_slot(cluster: RedisStore) -> None:
+    assert (await cluster.guarantees()).missing == ()
+    for partition in range(6):  # which lie on all three nodes
+        await cluster.claim(partition, owner="me", token="t0", cluster="c", partitions=6)
+        done = await cluster.apply(partition, Commit(
+            expected_token="t0", token="t1", offset=5, revision=1, stream_time=9, deliveries=_commit().deliveries,
+            visitors=[(f"v{number}", b"{}") for number in range(1200)], timers=[("v1", 7)],
+        ))  # fmt: skip
+        assert (done.status, done.next_due) == ("ok", 7)
+        await cluster.wait_durable(partition)
+        assert await cluster.load(partition, ["v1", "none"], "t1") == [b"{}", None]
+        assert (await cluster.due(partition, "t1", until=9, limit=9)).visitors == [("v1", 7)]
+        (leased,) = (await cluster.lease(partition, now=10, limit=9, lease_ms=5)).deliveries
+        await cluster.nack(partition, [(leased, 50)])
+        await cluster.park(partition, [(leased, 3)])
+        assert await cluster.parked(partition) == Parked(3, 4, {leased.integration: 1}, {})
+        assert await cluster.unpark(partition, position=3, to=4, owe=[leased])
+        await cluster.ack(partition, [leased], now=60)
+        assert await cluster.owed_by_integration(partition) == {}
+        await cluster.forget(partition)
+        assert await cluster.load(partition, ["v1", "v1199"]) == [None, None]
+    assert await cluster.write(0, {"Segment/s": b"{}"}, []) == 1
+    assert await cluster.read() == (1, {"Segment/s": b"{}"})
+
+
+def test_words_for_people_say_the_profile_first():
+    assert Guarantees("everysec").words.startswith("everysec: ")
