@@ -55,6 +55,7 @@ format: install ## Format the code
 bench: install ## Run the benchmarks, each in one run, as ratios
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/delivery.py
+	$(BIN)/python benchmarks/guarantees.py
 
 lock: install ## Write the installed versions into constraints.txt
 	@{ echo "# The versions that the checks ran with: make install takes exactly these. Made by: make lock"; \

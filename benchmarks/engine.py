@@ -95,8 +95,13 @@ def definitions(maps: int) -> dict[str, Any]:
     for index in range(maps):
         trigger = _trigger(dice, index % 10)
         written.append({"kind": "ActionMap", "name": f"map-{index}", "trigger": trigger, "action": {"webhook": "hook"}})
-    parsed = [parse_definition(Document(data=data)) for data in written]
-    return {definition.key: definition for definition in parsed}
+    return parsed(written)
+
+
+def parsed(written: list[dict[str, Any]]) -> dict[str, Any]:
+    """Definitions, as written in JSON, by key."""
+    found = [parse_definition(Document(data=data)) for data in written]
+    return {definition.key: definition for definition in found}
 
 
 def _trigger(dice: random.Random, shape: int) -> dict[str, Any]:
@@ -192,7 +197,8 @@ async def _child(kind: str, bootstrap: str, url: str, name: str, total: int, sta
     print(json.dumps(await measure(kind, settings, total, state)))
 
 
-async def _run_child(kind: str, bootstrap: str, url: str, name: str, total: int, state: int) -> dict[str, float]:
+async def run_child(kind: str, bootstrap: str, url: str, name: str, total: int, state: int) -> dict[str, float]:
+    """What `measure` finds, in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, __file__, "--child", kind, bootstrap, url, name, str(total), str(state),
         stdout=asyncio.subprocess.PIPE,
@@ -216,7 +222,7 @@ async def _main(number: int, visitors: int, rounds: int) -> None:
             for turn in range(rounds):
                 for kind, found in results.items():
                     state = int(results["10"][0]["state"]) if kind == "floor" else 0
-                    found.append(await _run_child(kind, bootstrap, url, f"b{turn}-{kind}", number, state))
+                    found.append(await run_child(kind, bootstrap, url, f"b{turn}-{kind}", number, state))
             _show(results, number)
 
 

@@ -14,10 +14,10 @@ from support import PATIENCE_S
 
 
 @asynccontextmanager
-async def valkey_server(folder: Path, *options: str) -> AsyncIterator[int]:
+async def valkey_server(folder: Path, *options: str, port: int = 0) -> AsyncIterator[int]:
     """The port of a server with ``options``, such as ``--appendonly yes``, and its data in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     process = await asyncio.create_subprocess_exec(
         str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "",
         *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, preexec_fn=end_with_parent,

@@ -90,6 +90,7 @@ class Parts:
             if self.engine.consumer.problem:
                 problems.append(self.engine.consumer.problem)
             problems += [f"partition halted: {reason}" for reason in self.engine.halted.values()]
+            problems += [f"partition {number} waits: {reason}" for number, reason in self.engine.waiting.items()]
         lag = self.engine.consumer.lag() if self.engine else {}
         return Health(problems, guarantees, self.registry.revision, len(self.registry.rulebook.maps), lag)
 

@@ -27,7 +27,7 @@ from actionmap.delivery import Attempt, Delivery
 from actionmap.errors import Unreachable
 from actionmap.event import Event
 from actionmap.pipeline import Lane, LaneEnvironment
-from actionmap.process import first_of, tune_garbage_collector, wall_clock
+from actionmap.process import cancel, first_of, tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
 from actionmap.store.cache import VisitorCache
@@ -129,7 +129,7 @@ class Engine:
             metrics=metrics,
             on_assigned=self.worker.own,
             on_revoked=self.worker.disown,
-            wait_durable=store.wait_durable,
+            durable_offset=store.durable_offset,
             monotonic=time.monotonic,
         )
 
@@ -160,6 +160,12 @@ class Engine:
         lanes = self.consumer.lanes.items()
         return {partition: lane.halted for partition, lane in lanes if isinstance(lane, Lane) and lane.halted}
 
+    @property
+    def waiting(self) -> dict[int, str]:
+        """Partitions that wait for something outside of this process, and for what."""
+        lanes = self.consumer.lanes.items()
+        return {partition: lane.waits_for for partition, lane in lanes if isinstance(lane, Lane) and lane.waits_for}
+
     async def run(self) -> None:
         """Evaluate and deliver until `stop`.
 
@@ -181,9 +187,7 @@ class Engine:
                 self.consumer.stop()
                 await asyncio.gather(consumer, return_exceptions=True)
                 await self.worker.stop()
-                for task in (refresh, measure, stopping, worker):
-                    task.cancel()
-                await asyncio.gather(refresh, measure, stopping, worker, return_exceptions=True)
+                await cancel(refresh, measure, stopping, worker)
                 if self._parked_log is not None:
                     await self._parked_log.close()
 

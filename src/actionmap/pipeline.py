@@ -101,6 +101,8 @@ class Lane:
         )
         #: None before the claim, and when it turned out to be lost.
         self._claim: Claim | None = None
+        #: The offset after the last one that was evaluated here, under whichever claim.
+        self._reached = 0
         #: Until when the log is known to have held nothing after `position`, on the monotonic clock.
         self._quiet_until = 0.0
         self._closing = asyncio.Event()
@@ -246,9 +248,14 @@ class Lane:
     async def _take_over(self, policy: Resume | None) -> None:
         self._drop_memory()
         log = await self._look_up()
+        if self._reached > (log.committed or 0):
+            log = msgspec.structs.replace(log, committed=self._reached)
         claim = await self._claimant.claim(log, policy)
         if claim is None:
             return
+        if not claim.fingerprint:
+            # Nothing is evaluated before there is a fence that lasts: one that is missing later was lost, for sure.
+            await self._env.store.durable_offset(self.partition)
         self._stream.claimed(claim.stream_time, claim.stream_time_at)
         self._evaluation.next_due = -1
         self._quiet_until = 0.0
@@ -317,6 +324,7 @@ class Lane:
         if applied is None:
             return False
         claim.token, claim.next, claim.fingerprint = commit.token, commit.offset + 1, commit.fingerprint
+        self._reached = claim.next
         self._evaluation.next_due = applied.next_due
         self._stream.stored(commit.stream_time, reached_at)
         self._release(batch)
@@ -359,7 +367,8 @@ class Lane:
         """The fence holds another token: claimed by somebody else, or the store lost its last writes."""
         self._claim = None
         mine = owner == self._env.owner
-        self._log.warning("fence.mismatch", owner=owner, means="the store lost its tail" if mine else "another worker")
+        means = "the store lost its tail" if mine else "another worker" if owner else "the store has lost the fence"
+        self._log.warning("fence.mismatch", owner=owner, means=means)
         if not mine:
             await self._sleep(1 + 4 * self._env.random())
 

@@ -21,6 +21,8 @@ from actionmap.errors import SettingsError
 
 #: Connections at a time; one more is answered 503. Slow clients are for the proxy in front to cut off.
 _MAX_CONNECTIONS = 2_000
+#: Seconds that requests in hand may take when the server ends.
+_GRACE_S = 5
 
 
 def wall_clock() -> int:
@@ -65,6 +67,19 @@ async def first_of(*tasks: asyncio.Task[Any]) -> None:
         task.result()
 
 
+async def cancel(*tasks: asyncio.Task[Any], patience_s: float = 0.5) -> None:
+    """Cancel ``tasks`` and wait until each has ended, whatever it raises; one that has not after ``patience_s``, again.
+
+    Again and again: before Python 3.12, `asyncio.wait_for`, through which redis-py and aiokafka wait, swallows a
+    cancellation that comes together with what it waits for.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=patience_s)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -93,7 +108,7 @@ class _Server(uvicorn.Server):
 
 async def serve_http(app: FastAPI, listener: socket.socket) -> None:
     """Serve ``app`` on ``listener`` until cancelled."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5,
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S,
                             limit_concurrency=_MAX_CONNECTIONS, server_header=False, date_header=False)  # fmt: skip
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -119,8 +134,7 @@ async def run_until_signal(
         if not tasks[0].done():
             stop()
             await asyncio.gather(tasks[0], return_exceptions=True)
-        for task in tasks[1:]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Those that serve HTTP answer the requests in hand first.
+        await cancel(*tasks, patience_s=2 * _GRACE_S)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

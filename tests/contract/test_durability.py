@@ -1,15 +1,18 @@
 """What a store promises to keep is read from it, told, and waited for before anything follows from it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from actionmap.delivery import Delivery
+from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
-from actionmap.store.durability import Guarantees, SharedWait, guarantees_of
+from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of
 from actionmap.store.protocols import Commit, Parked
 from actionmap.store.redis import RedisStore
 from support import PATIENCE_S
@@ -68,7 +71,7 @@ async def test_a_real_server_is_asked_for_its_configuration(
         found = await store.guarantees()
         assert (found.profile, missing in "; ".join(found.missing)) == (profile, True)
         assert missing or found.missing == ()
-        await store.wait_durable(0)
+        assert await store.durable_offset(0) == -1
         await store.close()
 
 
@@ -84,7 +87,8 @@ async def test_with_everysec_what_was_waited_for_is_in_the_file_when_the_server_
         store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
         await store.claim(3, owner="me", token="t0", cluster="c", partitions=4)
         await store.apply(3, _commit())
-        await store.wait_durable(3)
+        assert await store.durable_offset(3) == 5
+        assert await store.wait_durable(3, ["a", "lost"]) == {"a"}
         async with Redis(port=port) as redis:
             assert (await redis.info("persistence"))["aof_pending_bio_fsync"] == 0
         await store.close()
@@ -101,7 +105,7 @@ async def test_a_server_that_is_configured_worse_while_it_runs_is_noticed_and_to
         assert (await store.guarantees()).profile == "everysec"
         async with Redis(port=port) as redis:
             await redis.config_set("appendonly", "no")
-        await store.wait_durable(0)
+        assert await store.durable_offset(0) == -1
         assert "appendonly is off" in (await store.guarantees()).words
         await store.close()
 
@@ -111,29 +115,46 @@ async def test_a_server_that_goes_away_while_it_is_waited_for_is_unreachable(tmp
         store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
         assert (await store.guarantees()).profile == "everysec"
     with pytest.raises(Unreachable):
-        await store.wait_durable(0)
+        await store.durable_offset(0)
+    await store.close()
+
+
+async def test_what_a_server_lost_when_it_started_anew_is_not_confirmed_by_the_new_one(tmp_path: Path) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "everysec")
+    port = free_port()
+    store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+    async with valkey_server(tmp_path / "one", *options, port=port):
+        await store.claim(3, owner="me", token="t0", cluster="c", partitions=4)
+        await store.apply(3, _commit())
+        assert [one.id for one in (await store.lease(3, now=9, limit=9, lease_ms=9)).deliveries] == ["a"]
+    async with valkey_server(tmp_path / "none-of-it", *options, port=port):
+        with contextlib.suppress(Unreachable):
+            await store.ping()  # finds out that the connection is gone
+        assert await store.durable_offset(3) == -1
+        assert await store.wait_durable(3, ["a"]) == frozenset()
     await store.close()
 
 
 async def test_who_asks_while_a_wait_is_on_its_way_joins_the_next_one() -> None:
     began: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
-    async def wait() -> None:
+    async def wait(questions: list[Question]) -> list[Any]:
         gate = asyncio.Event()
         began.put_nowait(gate)
         await gate.wait()
+        return [question[0].lower() for question in questions]
 
     shared = SharedWait(wait)
     async with asyncio.timeout(PATIENCE_S):
-        first = asyncio.create_task(shared())
+        first = asyncio.create_task(shared(("A",)))
         one = await began.get()
-        others = [asyncio.create_task(shared()) for _ in range(5)]
+        others = [asyncio.create_task(shared((letter,))) for letter in "BCDEF"]
         one.set()
         await first
         two = await began.get()
         assert not any(other.done() for other in others)
         two.set()
-        await asyncio.gather(*others)
+        assert (await first, await asyncio.gather(*others)) == ("a", ["b", "c", "d", "e", "f"])
     assert began.empty()
 
 
@@ -154,7 +175,7 @@ async def test_a_cluster_takes_every_call_of_every_partition_each_in_one_slot(cl
             visitors=[(f"v{number}", b"{}") for number in range(1200)], timers=[("v1", 7)],
         ))  # fmt: skip
         assert (done.status, done.next_due) == ("ok", 7)
-        await cluster.wait_durable(partition)
+        assert await cluster.durable_offset(partition) == 5
         assert await cluster.load(partition, ["v1", "none"], "t1") == [b"{}", None]
         assert (await cluster.due(partition, "t1", until=9, limit=9)).visitors == [("v1", 7)]
         (leased,) = (await cluster.lease(partition, now=10, limit=9, lease_ms=5)).deliveries

@@ -62,7 +62,7 @@ class Group:
             metrics=environment.metrics,
             on_assigned=lambda partition: self.owners.__setitem__(partition, name) or owned.add(partition),
             on_revoked=owned.discard,
-            wait_durable=self.store.wait_durable,
+            durable_offset=self.store.durable_offset,
             monotonic=time.monotonic,
         )
         running = asyncio.create_task(consumer.run())

@@ -48,7 +48,7 @@ class Engine:
         )  # fmt: skip
         consumer = KafkaConsumer(
             self.options, lambda number, look_up, seek: Lane(number, environment, look_up=look_up, seek=seek),
-            metrics=environment.metrics, wait_durable=self.store.wait_durable, monotonic=time.monotonic,
+            metrics=environment.metrics, durable_offset=self.store.durable_offset, monotonic=time.monotonic,
         )  # fmt: skip
         async with self.producer:
             running = asyncio.create_task(consumer.run())

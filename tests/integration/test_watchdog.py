@@ -63,7 +63,7 @@ class Worker:
             bootstrap_servers=broker, topic=topic, group=topic, session_timeout_ms=EMBEDDED_SESSION_TIMEOUT_MS
         )
         self.consumer = KafkaConsumer(
-            options, lambda *_: self.lane, metrics=Metrics(), wait_durable=_at_once, monotonic=time.monotonic
+            options, lambda *_: self.lane, metrics=Metrics(), durable_offset=_nothing_yet, monotonic=time.monotonic
         )
         where = (asks or broker, topic)
 
@@ -103,8 +103,8 @@ class Worker:
             await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _at_once(_: int) -> None:
-    pass
+async def _nothing_yet(_: int) -> int:
+    return -1
 
 
 async def _send(broker: str, topic: str, number: int) -> None:

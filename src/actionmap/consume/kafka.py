@@ -22,6 +22,7 @@ from actionmap.consume.ends import LogEnds
 from actionmap.consume.parse import Record, replay_header
 from actionmap.consume.positions import Log
 from actionmap.errors import Unreachable
+from actionmap.process import cancel, wall_clock
 from actionmap.telemetry import Metrics, logger
 
 _POLL_MS = 200
@@ -30,6 +31,8 @@ _COMMIT_TIMEOUT_S = 3.0
 _DRAIN_TIMEOUT_S = 2.0
 _LOOK_UP_TIMEOUT_S = 10.0
 _RESTART_AFTER_S = 1.0
+#: Seconds without an answer, which comes every tenth of one otherwise, after which health says so.
+_SILENT_S = 15.0
 #: What the cluster id of the embedded broker begins with.
 EMBEDDED_CLUSTER = "embedded-"
 
@@ -90,7 +93,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         metrics: Metrics,
         on_assigned: Callable[[int], None] = lambda _: None,
         on_revoked: Callable[[int], None] = lambda _: None,
-        wait_durable: Callable[[int], Awaitable[None]],
+        durable_offset: Callable[[int], Awaitable[int]],
         monotonic: Callable[[], float],
     ) -> None:
         """Args:
@@ -99,7 +102,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         metrics: Where lag is told.
         on_assigned: Called with each partition that is assigned.
         on_revoked: Called with each partition that was released.
-        wait_durable: Returns when what the store has acknowledged for a partition is durable.
+        durable_offset: The last offset of a partition whose effects are in the store, once they are durable.
         monotonic: Seconds of a clock that nobody sets.
         """
         self._options = options
@@ -107,7 +110,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._metrics = metrics
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
-        self._wait_durable = wait_durable
+        self._durable_offset = durable_offset
         self._monotonic = monotonic
         self._ends = LogEnds()
         self._log = logger("consume")
@@ -136,8 +139,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
                 except (KafkaError, OSError) as error:
                     await self._recover(error)
         finally:
-            commits.cancel()
-            await asyncio.gather(commits, return_exceptions=True)
+            await cancel(commits)
             await self._commit(await self._release(set(self.lanes)))
             await self._disconnect()
 
@@ -152,7 +154,10 @@ class KafkaConsumer(ConsumerRebalanceListener):
             return "the consumer group has not assigned any partition yet"
         if not self.lanes and not self._consumer.partitions_for_topic(self._options.topic):
             return f"Kafka shows no topic {self._options.topic}: was it deleted?"
-        return ""
+        asked = [self._tp(partition) for partition, lane in self.lanes.items() if lane.wants_records]
+        answers = [at for tp in asked if (at := self._consumer.last_poll_timestamp(tp)) is not None]
+        silent_s = (wall_clock() - max(answers)) / 1000 if answers else 0.0
+        return f"Kafka has not answered for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
 
     def lag(self) -> dict[int, int]:
         """Records not yet evaluated, by partition, as far as the broker's answers so far tell."""
@@ -366,8 +371,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
             return
         try:
             async with asyncio.timeout(_COMMIT_TIMEOUT_S):
-                await asyncio.gather(*(self._wait_durable(partition) for partition in moved))
-                await self._consumer.commit({self._tp(partition): position for partition, position in moved.items()})
+                offsets = await asyncio.gather(*(self._durable_offset(partition) for partition in moved))
+                # A store that has lost its tail meanwhile is behind; its lane goes back, and so nothing is told.
+                moved = {
+                    partition: position
+                    for (partition, position), offset in zip(moved.items(), offsets, strict=True)
+                    if position <= offset + 1
+                }
+                if moved:
+                    await self._consumer.commit({self._tp(number): position for number, position in moved.items()})
         except (KafkaError, TimeoutError, UnknownMemberIdError, Unreachable) as error:
             self._log.info("commit.failed", error=type(error).__name__)
         else:

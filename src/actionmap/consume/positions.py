@@ -32,7 +32,7 @@ class Log(Struct, frozen=True):
     #: First offset still there, and the offset after the last one.
     begin: int
     end: int
-    #: The consumer group's committed offset; None without one.
+    #: The consumer group's committed offset, or a later one that this worker has evaluated up to; None without one.
     committed: int | None
     cluster: str
     partitions: int
@@ -58,8 +58,8 @@ def start_position(fence: Fence, log: Log) -> Start:
     if fence.offset < 0:
         # A fence without an offset but with a token was claimed before: nothing was evaluated yet, nothing is lost.
         if log.committed and not fence.token:
-            raise _halted("state-lost", name, f"the group has committed offset {log.committed}, but the store holds "
-                          "no fence. Restore the store from a backup and restart the worker", log)  # fmt: skip
+            raise _halted("state-lost", name, f"what comes before offset {log.committed} was evaluated, but the store "
+                          "holds no fence. Restore the store from a backup and restart the worker", log)  # fmt: skip
         return Start(log.begin)
     if fence.partitions != log.partitions:
         raise _halted("partition-count-changed", name, f"partition count changed from {fence.partitions} to "
@@ -97,7 +97,7 @@ def _with_command(reason: HaltReason, name: str, detail: str, partition: int) ->
 
 #: What ``continue`` does after each reason.
 _CONTINUES: dict[HaltReason, str] = {
-    "state-lost": "continue, which goes on after the committed offset without the former visitors",
+    "state-lost": "continue, which goes on there without the former visitors (apply the definitions again before)",
     "partition-count-changed": "continue, which goes on at the fence; visitors that moved begin anew",
     "recreated": "continue, which keeps the visitors and evaluates the new log from its beginning",
     "truncated": "continue, which keeps the visitors and goes on at the end of the log",

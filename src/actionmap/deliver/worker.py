@@ -19,6 +19,7 @@ from actionmap.deliver.retry import is_too_old
 from actionmap.deliver.settle import STORE_AWAY, backoff_s
 from actionmap.deliver.unparking import Unparker
 from actionmap.delivery import Attempt, Delivery
+from actionmap.process import cancel
 from actionmap.store.protocols import Leased, Outbox
 from actionmap.telemetry import Metrics, logger
 
@@ -217,20 +218,31 @@ class DeliveryWorker:
 
     async def _admit_durable(self, owned: Owned, leased: list[Waiting[Owned]], owed: Mapping[str, int]) -> None:
         """Admit what was leased once it is durable, that is once the lease is, which was written after the entries."""
-        durable = False
         try:
-            if leased:
-                await self._outbox.wait_durable(owned.number)
-            durable = True
-            if owned.ours and (parker := self._parkers.get(owned.number)):
-                leased = parker.set_aside(leased, owed)
-        finally:
+            leased = await self._durable(owned, leased)
+        except STORE_AWAY:
             for waiting in leased:
-                if durable and owned.ours:
-                    self._admit(waiting)
-                else:
-                    # Disowned meanwhile, and somebody else is waiting for it; or not known to be durable.
-                    owned.put_back(waiting, self._clock())
+                owned.put_back(waiting, self._clock())
+            raise
+        if owned.ours and (parker := self._parkers.get(owned.number)):
+            leased = parker.set_aside(leased, owed)
+        for waiting in leased:
+            if owned.ours:
+                self._admit(waiting)
+            else:
+                # Disowned meanwhile, and somebody else is waiting for it.
+                owned.put_back(waiting, self._clock())
+
+    async def _durable(self, owned: Owned, leased: list[Waiting[Owned]]) -> list[Waiting[Owned]]:
+        """Those that are durable. A store that lost the others has lost their events' effects, too: they come again."""
+        if not leased:
+            return []
+        durable = await self._outbox.wait_durable(owned.number, [waiting.delivery.id for waiting in leased])
+        lost = {waiting.delivery.id for waiting in leased} - durable
+        if lost:
+            owned.busy -= lost
+            self._log.warning("outbox.lost_tail", partition=owned.number, deliveries=len(lost))
+        return [waiting for waiting in leased if waiting.delivery.id in durable]
 
     def _pause_s(self, leased: Leased, *, started: bool) -> float:
         if leased.next_due is None:
@@ -353,7 +365,4 @@ async def _wait_then_cancel(tasks: set[asyncio.Task[None]], seconds: float) -> N
     left = set(tasks)
     if left:
         _, left = await asyncio.wait(left, timeout=seconds)
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left)
+    await cancel(*left)

@@ -27,7 +27,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from actionmap.errors import SettingsError, Unreachable
-from actionmap.store.durability import Guarantees, SharedWait, guarantees_of
+from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of
 
 #: Codes of error replies that tell of a state of the server, which passes.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
@@ -78,16 +78,20 @@ class Connection:
         async with self.translated():
             return await self._scripts[script](keys=keys, args=args)
 
-    async def wait_durable(self, key: str) -> None:
-        """Return when what the server that holds ``key`` has acknowledged is on its disk; writes ``key``."""
+    async def durable(self, key: str, question: Question) -> Any:
+        """The answer to ``question``, a command on the server of ``key``, once it is on its disk; writes ``key``.
+
+        Where each answer is durable, or none can be, it is that of now.
+        """
         if self._profile is None:
             await self.guarantees(key)
         if self._profile != "everysec":
-            return
+            async with self.translated():
+                return await self.client.execute_command(*question)
         node = self._node_of(key)
         if node not in self._waits:
-            self._waits[node] = SharedWait(lambda: self._wait(node, key))
-        await self._waits[node]()
+            self._waits[node] = SharedWait(lambda questions: self._wait(node, key, questions))
+        return await self._waits[node](question)
 
     def _node_of(self, key: str) -> str:
         if not self._is_cluster:
@@ -95,20 +99,31 @@ class Connection:
         found = self.client.get_node_from_key(key)
         return f"{found.host}:{found.port}" if found else ""
 
-    async def _wait(self, node: str, key: str) -> None:
+    async def _wait(self, node: str, key: str, questions: list[Question]) -> list[Any]:
+        answers: list[Any] = []
         try:
             async with self.translated():
-                if not await self._confirms(node, key, _WAIT_MS):
+                if not await self._confirms(node, key, _WAIT_MS, questions, answers):
                     raise RedisTimeoutError("WAITAOF")
         except ResponseError:
             # It was configured anew; health and status say what is missing.
             if (await self.guarantees(key)).profile == "everysec":
                 raise
+        return answers
 
-    async def _confirms(self, node: str, key: str, wait_ms: int) -> bool:
-        """Whether a write of now is on the node's disk within ``wait_ms``; all acknowledged before it is then, too."""
+    async def _confirms(
+        self, node: str, key: str, wait_ms: int, questions: Sequence[Question] = (), answers: list[Any] | None = None
+    ) -> bool:
+        """Whether a write of now is on the node's disk within ``wait_ms``; all acknowledged before it is then, too.
+
+        The ``answers`` are read first, on the same connection: a server that has started anew since may have lost what
+        was acknowledged, and would confirm all the same.
+        """
         client = self._waiter(node)
         async with client.client() as one:  # WAITAOF waits for the last write of its own connection
+            found = [await one.execute_command(*question) for question in questions]
+            if answers is not None:
+                answers[:] = found
             await one.set(key, b"")
             local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
         return bool(local >= 1)

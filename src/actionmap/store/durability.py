@@ -74,26 +74,34 @@ def _old(info: Mapping[str, Any]) -> list[str]:
     return [f"the server is {name} {version}; use Redis 7.2 or Valkey 8 or newer"]
 
 
+#: A command that reads what is meant to be durable, such as ``("HGET", key, "o")``.
+Question = tuple[Any, ...]
+
+
 class SharedWait:
     """One wait for all who ask while the one before it is on its way.
 
     Who asks during a wait joins the next one: the wait on its way may have begun before their write.
     """
 
-    def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """``wait``: asks the server once."""
+    def __init__(self, wait: Callable[[list[Question]], Awaitable[list[Any]]]) -> None:
+        """``wait``: reads the answers to some questions from the server, and returns them when they are on its disk."""
         self._wait = wait
-        self._running: asyncio.Task[None] | None = None
-        self._next: asyncio.Task[None] | None = None
+        self._questions: list[Question] = []
+        self._running: asyncio.Task[list[Any]] | None = None
+        self._next: asyncio.Task[list[Any]] | None = None
 
-    async def __call__(self) -> None:
-        """Return after a wait that began after this call."""
+    async def __call__(self, question: Question) -> Any:
+        """The answer to ``question``, read after this call, once it is durable."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
-        await asyncio.shield(self._next)
+        self._questions.append(question)
+        place, task = len(self._questions) - 1, self._next
+        return (await asyncio.shield(task))[place]
 
-    async def _after(self, former: asyncio.Task[None] | None) -> None:
+    async def _after(self, former: asyncio.Task[list[Any]] | None) -> list[Any]:
         if former is not None:
             await asyncio.wait([former])
         self._running, self._next = self._next, None
-        await self._wait()
+        questions, self._questions = self._questions, []
+        return await self._wait(questions)

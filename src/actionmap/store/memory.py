@@ -140,8 +140,11 @@ class MemoryStore:
         )
         return Applied("ok", "", part.next_due)
 
-    async def wait_durable(self, partition: int) -> None:
-        """Nothing here is durable."""
+    async def durable_offset(self, partition: int) -> int:
+        return self._partitions[partition].fence.offset
+
+    async def wait_durable(self, partition: int, delivery_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(delivery_ids) & self._partitions[partition].owed.keys()
 
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
         part = self._partitions[partition]

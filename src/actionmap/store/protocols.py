@@ -185,8 +185,8 @@ class PartitionStore(Protocol):
     async def apply(self, partition: int, commit: Commit) -> Applied:
         """Apply ``commit`` if the fence still holds the token it expects. Calling it twice is calling it once."""
 
-    async def wait_durable(self, partition: int) -> None:
-        """Return when all that the store has acknowledged for ``partition`` so far would survive its crash.
+    async def durable_offset(self, partition: int) -> int:
+        """The fence's offset, once it would survive a crash of the store; -1 without one.
 
         At once where each answer already means that (``appendfsync always``), and where nothing can (no AOF).
 
@@ -201,8 +201,14 @@ class Outbox(Protocol):
     async def lease(self, partition: int, *, now: int, limit: int, lease_ms: int) -> Leased:
         """Hand out up to ``limit`` due deliveries; each comes back by itself after ``lease_ms`` if never settled."""
 
-    async def wait_durable(self, partition: int) -> None:
-        """See `PartitionStore.wait_durable`."""
+    async def wait_durable(self, partition: int, delivery_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the deliveries that are owed, once that would survive a crash of the store; see `durable_offset`.
+
+        What was leased and is not among them was lost by a store that has started anew since.
+
+        Raises:
+            Unreachable: the store does not say so in time.
+        """
 
     async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
         """These were accepted: remove them, and remember their ids so that a rewind does not owe them again."""

@@ -156,8 +156,14 @@ class RedisStore:
         status, owner, next_due = await self._call("apply", keys, args)
         return Applied(status.decode(), owner.decode(), _time(next_due))
 
-    async def wait_durable(self, partition: int) -> None:
-        await self._connection.wait_durable(self._key(partition, "w"))
+    async def durable_offset(self, partition: int) -> int:
+        offset = await self._connection.durable(self._key(partition, "w"), ("HGET", self._key(partition, "f"), "o"))
+        return -1 if offset is None else int(offset)
+
+    async def wait_durable(self, partition: int, delivery_ids: Sequence[str]) -> frozenset[str]:
+        question = ("ZMSCORE", self._key(partition, "q"), *delivery_ids)
+        scores = await self._connection.durable(self._key(partition, "w"), question)
+        return frozenset(id_ for id_, score in zip(delivery_ids, scores, strict=True) if score is not None)
 
     # --- outbox
 
