@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-kafka prove check lint format bench lock clean
+.PHONY: help install demo dev test test-kafka prove soak check lint format bench lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/' | expand -t 14
@@ -38,6 +38,11 @@ test-kafka: install ## Run the tests on Apache Kafka itself (needs Java 17 or la
 SEEDS ?= 20
 prove: install ## Kill workers at every await, with SEEDS=20 seeds each; stopped, it goes on where it was
 	@$(BIN)/python tests/proof/prove.py --seeds $(SEEDS)
+
+MINUTES ?= 10
+soak: install ## Overload and random faults on Apache Kafka for MINUTES=10: nothing is lost, memory stays flat
+	@$(BIN)/python tests/kafka/apache.py
+	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES)
 
 lint: install ## Format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

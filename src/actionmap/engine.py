@@ -238,6 +238,7 @@ class Engine:
                 records, size = lane.queued
                 metrics.queued.labels(partition).set(records)
                 metrics.queued_bytes.labels(partition).set(size)
+        metrics.fetched.set(self.consumer.fetched)
         metrics.cached.set(self._cache.size)
         metrics.cached_bytes.set(self._cache.bytes)
 

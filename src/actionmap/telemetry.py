@@ -80,6 +80,11 @@ class Metrics:
         self.parked = Gauge("actionmap_parked_deliveries", "Deliveries parked", ["integration"], **new)
         self.queued = Gauge("actionmap_queued_records", "Records that wait to be evaluated", ["partition"], **new)
         self.queued_bytes = Gauge("actionmap_queued_bytes", "Bytes of these records", ["partition"], **new)
+        self.fetched = Gauge(
+            "actionmap_fetched_partitions",
+            "Partitions whose fetched records wait in the client, up to 1 MiB each",
+            **new,
+        )
         self.cached = Gauge("actionmap_cached_visitors", "Visitors in memory", **new)
         self.cached_bytes = Gauge("actionmap_cached_bytes", "Bytes of these visitors, as stored", **new)
         self.in_flight = Gauge("actionmap_deliveries_in_flight", "Requests in flight", **new)

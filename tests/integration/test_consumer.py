@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -214,3 +214,53 @@ async def test_a_member_whose_broker_has_gone_still_ends_when_asked(unique: str)
         await group.all_evaluated()
     await member.__aexit__(None, None, None)
     await group.check_each_once()
+
+
+class FullLane:
+    """Takes part and wants no records, as a lane does whose queue is full."""
+
+    wants_records = False
+    position: int | None = 0
+
+    def __init__(self, _: int, __: object, seek: Callable[[int], None]) -> None:
+        self._seek = seek
+        self._closed = asyncio.Event()
+        self.offered = 0
+
+    async def run(self) -> None:
+        self._seek(0)
+        await self._closed.wait()
+
+    async def close(self) -> None:
+        self._closed.set()
+
+    def offer(self, records: list[object]) -> None:
+        self.offered += len(records)
+
+    def log_ended(self, end: int, at: float) -> None:
+        pass
+
+    def rewind(self) -> None:
+        pass
+
+
+async def test_what_full_lanes_leave_in_the_client_is_one_bounded_fetch_for_each_partition(
+    broker: str, unique: str
+) -> None:
+    await ensure_topic(broker, unique, PARTITIONS)
+    options = KafkaOptions(bootstrap_servers=broker, topic=unique, group=unique, partitions=tuple(range(PARTITIONS)))
+    consumer = KafkaConsumer(
+        options, FullLane, metrics=Metrics(), durable_offset=WatchedStore().durable_offset, monotonic=time.monotonic
+    )
+    async with EventProducer(broker, unique, idempotent=False) as producer, asyncio.timeout(PATIENCE_S):
+        for _ in range(3):  # more than one fetch takes
+            assert await producer.send_many([Outgoing(name, b"x" * 400_000) for name in VISITORS])
+        running = asyncio.create_task(consumer.run())
+        seen = []
+        while consumer.fetched < PARTITIONS:
+            await asyncio.sleep(0.01)
+            seen.append(consumer.fetched)
+        assert max(seen) <= PARTITIONS
+        assert all(lane.offered == 0 for lane in consumer.lanes.values() if isinstance(lane, FullLane))
+        consumer.stop()
+        await running

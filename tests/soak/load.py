@@ -42,7 +42,7 @@ def orders_among(events: int) -> range:
 
 def shop_rules(base_url: str, edition: int) -> list[dict[str, Any]]:
     """`support.rules`, tried again every second; each edition writes its number into the bodies."""
-    written = rules(base_url)[:-1]
+    written = rules(base_url, limits={"concurrency": 64})[:-1]
     written[1]["contract"]["input"]["properties"]["edition"] = {"type": "integer"}
     written[2]["mappings"]["edition"] = {"value": edition}
     written[2]["delivery"] = {"retry": {"attempts": 100, "schedule": ["1s"]}}

@@ -26,6 +26,8 @@ from actionmap.process import cancel, wall_clock
 from actionmap.telemetry import Metrics, logger
 
 _POLL_MS = 200
+#: What a partition may have fetched and not yet handed over.
+FETCH_BYTES = 1024 * 1024
 _COMMIT_EVERY_S = 2.0
 _COMMIT_TIMEOUT_S = 3.0
 _DRAIN_TIMEOUT_S = 2.0
@@ -159,6 +161,11 @@ class KafkaConsumer(ConsumerRebalanceListener):
         silent_s = (wall_clock() - max(answers)) / 1000 if answers else 0.0
         return f"Kafka has not answered for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
 
+    @property
+    def fetched(self) -> int:
+        """Partitions whose fetched records wait in the client, each with up to `FETCH_BYTES` of them."""
+        return len(self._consumer._fetcher._records) if self._consumer is not None and self._consumer._fetcher else 0
+
     def lag(self) -> dict[int, int]:
         """Records not yet evaluated, by partition, as far as the broker's answers so far tell."""
         lags = {}
@@ -190,7 +197,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
             # While the store is away no partition wants records, and no poll is made; that is no reason to leave.
             max_poll_interval_ms=3_600_000,
             max_poll_records=2_000,
-            max_partition_fetch_bytes=1024 * 1024,
+            max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=16 * 1024 * 1024,
             fetch_max_wait_ms=100,
             # How soon a topic that was deleted and recreated is seen again.
