@@ -67,6 +67,9 @@ class Metrics:
         self.parked_lost = Counter(
             "actionmap_parked_deliveries_lost", "Parked deliveries that the log no longer held, at most", **new
         )
+        self.misplaced = Counter(
+            "actionmap_misplaced_records", "Records looked at, one a fetch, that another partitioner has placed", **new
+        )
         # Histograms and gauges, in seconds
         self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)
         self.event_to_delivery = Histogram(

@@ -120,7 +120,7 @@ class Site:
             values.append(
                 event(visitor, attributes={"n": self.sent[visitor]}, eventId=f"{visitor}-{self.sent[visitor]}")
             )
-        await (self.produce(visitor, values) if partition is None else self._put(partition, values))
+        await (self.produce(visitor, values) if partition is None else self._put(partition, visitor, values))
 
     async def produce(self, visitor: str, values: list[bytes]) -> None:
         """Put ``values`` into the topic, as the collector does."""
@@ -128,12 +128,14 @@ class Site:
             answers = await producer.send_many([Outgoing(visitor, value) for value in values])
             assert all(isinstance(answer, Stored) for answer in answers)
 
-    async def _put(self, partition: int, values: list[bytes]) -> None:
+    async def _put(self, partition: int, visitor: str, values: list[bytes]) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
         await producer.start()
         try:
             for value in values:
-                await producer.send_and_wait(self.settings.events_topic, value, partition=partition)
+                await producer.send_and_wait(
+                    self.settings.events_topic, value, key=visitor.encode(), partition=partition
+                )
         finally:
             await producer.stop()
 

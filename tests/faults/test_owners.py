@@ -111,7 +111,7 @@ async def test_a_worker_whose_clock_is_an_hour_ahead_repeats_no_more_than_the_sa
 async def test_a_visitor_whom_another_partitioner_puts_into_two_partitions_is_two_and_loses_nothing(
     broker: str, valkey: str, unique: str
 ) -> None:
-    async with Site(broker, valkey, unique, events_topic_partitions=2) as site, site.worker((0, 1)):
+    async with Site(broker, valkey, unique, events_topic_partitions=2) as site, site.worker((0, 1)) as worker:
         for _ in range(3):
             await site.order(2, "v", partition=0)
             await site.order(2, "v", partition=1)
@@ -120,3 +120,4 @@ async def test_a_visitor_whom_another_partitioner_puts_into_two_partitions_is_tw
             assert (await site.visitor("v", partition)).event_count == 6
         owed = [one.event_id for partition in (0, 1) for one in await site.store.owed(partition, limit=99)]
         assert sorted(owed) == sorted(f"v-{n}" for n in range(1, 13))
+        assert worker.parts.metrics.misplaced._value.get() > 0

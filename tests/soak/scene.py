@@ -24,6 +24,8 @@ from processes import Process, running
 from support import definitions
 
 NAME = "soak"
+#: Seconds for anything to come true.
+PATIENCE_S = 300.0
 _OVERLOAD = 5
 _BURST_S = 2.0
 _FIRST_EVENTS = 60_000
@@ -48,7 +50,7 @@ class Site:
         self.evaluated = self.lag_max = self._edition = 0
         #: Second and bytes of the worker there is.
         self.memory: list[tuple[float, int]] = []
-        self._worker: AsyncExitStack | None = None
+        self._worker = AsyncExitStack()
         self.process: Process | None = None
 
     async def open(self, stack: AsyncExitStack) -> None:
@@ -62,6 +64,7 @@ class Site:
         await self._create_topic()
         await self.change_rules()
         stack.push_async_callback(self.load.close)
+        stack.push_async_callback(self._leave_worker)
 
     async def _create_topic(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
@@ -79,7 +82,6 @@ class Site:
         env = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap, "REDIS_URL": self.valkey.url, "REDIS_PREFIX": NAME,
                "EVENTS_TOPIC": NAME, "CONSUMER_GROUP": NAME, "KAFKA_SESSION_TIMEOUT": "6s", "METRICS_PORT": "0",
                "EGRESS_ALLOW": "127.0.0.1/32", **_CAPS}  # fmt: skip
-        self._worker = AsyncExitStack()
         self.process = await self._worker.enter_async_context(
             running("run", cwd=self._folder, env={f"ACTIONMAP_{name}": value for name, value in env.items()})
         )
@@ -88,11 +90,16 @@ class Site:
     async def end_worker(self, number: signal.Signals) -> int:
         """Its exit code."""
         assert self.process is not None
-        assert self._worker is not None
-        code = await self.process.stop(number)
-        (self._folder / f"worker-{self.process.pid}.log").write_text(self.process.output())
-        await self._worker.aclose()
+        code = -1
+        with suppress(ProcessLookupError):  # it has ended by itself
+            code = await self.process.stop(number)
+        await self._leave_worker()
         return code
+
+    async def _leave_worker(self) -> None:
+        await self._worker.aclose()
+        if self.process is not None:
+            (self._folder / f"worker-{self.process.pid}.log").write_text(self.process.output())
 
     @property
     def lag(self) -> int:
@@ -118,8 +125,11 @@ class Site:
             await asyncio.sleep(1)
 
     async def drained(self) -> None:
-        """Wait until all that was sent is evaluated, and most webhooks have come."""
-        while self.lag or len(orders_among(self.load.sent)) - len(self.shop.bodies) > _MOST_OPEN:
+        """Wait until all that was sent is evaluated, and most webhooks have come; not for ever."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and (
+            self.lag or len(orders_among(self.load.sent)) - len(self.shop.bodies) > _MOST_OPEN
+        ):
             await asyncio.sleep(0.2)
             await self.look()
 
@@ -156,12 +166,14 @@ class Faults:
             await asyncio.sleep(self._random.uniform(3, 9))
             if time.monotonic() > until:
                 return
-            kinds = kinds or self._round(time.monotonic() < workers_until)
-            await self._strike(kinds.pop())
+            kinds = kinds or self._round()
+            kind = kinds.pop()
+            if kind != self.worker or time.monotonic() < workers_until:
+                await self._strike(kind)
 
-    def _round(self, with_worker: bool) -> list[Callable[[], Awaitable[None]]]:
-        kinds = [self.store, self.broker, self.receiver_fails, self.receiver_hangs, self.receiver_gone, self.rulebook]
-        kinds += [self.worker] * with_worker
+    def _round(self) -> list[Callable[[], Awaitable[None]]]:
+        kinds = [self.store, self.broker, self.receiver_fails, self.receiver_hangs, self.receiver_gone, self.rulebook,
+                 self.worker]  # fmt: skip
         self._random.shuffle(kinds)
         return kinds
 

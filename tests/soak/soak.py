@@ -5,6 +5,7 @@ Nothing may be lost, decided twice or sent with another body, and after warming 
 
 import asyncio
 import logging
+import shutil
 import signal
 import statistics
 import sys
@@ -23,7 +24,7 @@ from rich.table import Table
 sys.path.append(str(Path(__file__).parents[1]))
 
 from load import PARTITIONS, VISITORS, orders_among, partition_of
-from scene import NAME, Faults, Site
+from scene import NAME, PATIENCE_S, Faults, Site
 
 from actionmap.consume.ends import log_ends
 from actionmap.errors import ActionmapError
@@ -31,7 +32,6 @@ from actionmap.visitor import decode_visitor
 
 #: What the worker's memory may grow to.
 _FLAT = 1.05
-_PATIENCE_S = 300.0
 _MIB = 2**20
 
 
@@ -66,7 +66,7 @@ class Verdict:
         self.wrong += [what] * wrong
 
     async def _settled(self, holds: Callable[[], Awaitable[bool]], what: str) -> None:
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             with suppress(ActionmapError):
                 if await holds():
@@ -160,8 +160,12 @@ def main() -> int:
     for row in verdict.rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"wrong: {', '.join(verdict.wrong)}; logs are in {folder}" if verdict.wrong else "all held")
-    return 1 if verdict.wrong else 0
+    if verdict.wrong:
+        console.print(f"wrong: {', '.join(verdict.wrong)}; logs and data are in {folder}", soft_wrap=True)
+        return 1
+    shutil.rmtree(folder)
+    console.print("all held")
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, UnknownMemberIdError
+from aiokafka.partitioner import murmur2
 from msgspec import Struct
 
 from actionmap.consume.ends import LogEnds
+from actionmap.consume.lane import OpenLane, PartitionLane
 from actionmap.consume.parse import Record, replay_header
 from actionmap.consume.positions import Log
 from actionmap.errors import Unreachable
@@ -37,37 +39,6 @@ _RESTART_AFTER_S = 1.0
 _SILENT_S = 15.0
 #: What the cluster id of the embedded broker begins with.
 EMBEDDED_CLUSTER = "embedded-"
-
-
-class PartitionLane(Protocol):
-    """What the consumer asks of a partition's lane; see `pipeline.Lane`."""
-
-    @property
-    def wants_records(self) -> bool:
-        """False while enough records wait."""
-
-    @property
-    def position(self) -> int | None:
-        """The offset to commit, once claimed."""
-
-    def offer(self, records: list[Record]) -> None:
-        """Queue records."""
-
-    def log_ended(self, end: int, at: float) -> None:
-        """The log ended at offset ``end`` when the monotonic clock showed ``at``."""
-
-    def rewind(self) -> None:
-        """Go on from the fence."""
-
-    async def run(self) -> None:
-        """Evaluate until closed or halted."""
-
-    async def close(self) -> None:
-        """Stop after the batch in hand."""
-
-
-#: Makes the lane of a partition from a way to look its log up and a way to seek.
-OpenLane = Callable[[int, Callable[[], Awaitable[Log]], Callable[[int], None]], PartitionLane]
 
 
 class KafkaOptions(Struct, frozen=True, kw_only=True):
@@ -115,6 +86,7 @@ class KafkaConsumer(ConsumerRebalanceListener):
         self._durable_offset = durable_offset
         self._monotonic = monotonic
         self._ends = LogEnds()
+        self._told_misplaced = False
         self._log = logger("consume")
         self._consumer: Any = None
         self._cluster = ""
@@ -247,12 +219,27 @@ class KafkaConsumer(ConsumerRebalanceListener):
         for tp, records in fetched.items():
             lane = self.lanes.get(tp.partition)
             if lane is not None:
+                self._look_at_key(tp, records[0].key)
                 log = self._options.log_name or tp.topic
                 lane.offer([
                     Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value,
                            replay_header(record.headers) if record.headers else None)
                     for record in records
                 ])  # fmt: skip
+
+    def _look_at_key(self, tp: TopicPartition, key: bytes | None) -> None:
+        """A producer with another partitioner puts a visitor into two partitions; one record of each fetch tells."""
+        count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+        if key is not None and count and (murmur2(key) & 0x7FFFFFFF) % count != tp.partition:
+            self._metrics.misplaced.inc()
+            if not self._told_misplaced:
+                self._told_misplaced = True
+                self._log.warning(
+                    "record.misplaced",
+                    partition=tp.partition,
+                    means="a producer does not partition by murmur2 of the key, as Kafka's own clients do "
+                    "(librdkafka: partitioner=murmur2_random), so a visitor's events may come in two partitions",
+                )
 
     def _tell_ends(self) -> None:
         """Tell each lane until when its log is known to have held no more than it does."""
