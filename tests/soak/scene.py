@@ -6,9 +6,10 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from load import PARTITIONS, Load, Shop, orders_among, shop_rules
@@ -36,6 +37,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _RETENTION = {"segment.bytes": str(32 << 20), "retention.bytes": str(128 << 20)}
 #: Low enough that all that is bounded is soon full.
 _CAPS = {"VISITOR_CACHE": "5000", "OUTBOX_INTEGRATION_CAP": "250", "LOG_LEVEL": "warning"}
+
+_Kind = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Site:
@@ -157,13 +160,19 @@ class Faults:
     """One after the other, in an order and at times that the seed decides."""
 
     def __init__(self, site: Site, seed: int) -> None:
-        self._site, self._random = site, random.Random(seed)
+        self._site, self._random, self._warm_at = site, random.Random(seed), 0.0
 
-    async def run(self, workers_until: float, until: float) -> None:
-        """Workers are killed only before ``workers_until``."""
-        kinds: list[Callable[[], Awaitable[None]]] = []
+    @property
+    def _is_warm(self) -> bool:
+        return time.monotonic() >= self._warm_at
+
+    async def run(self, workers_until: float, warm_at: float, until: float) -> None:
+        """Workers are killed only before ``workers_until``. Before ``warm_at`` faults come quicker and last longest,
+        so that all that grows to a cap, and the memory for it, has been there once."""
+        kinds: list[_Kind] = []
+        self._warm_at = warm_at
         while True:
-            await asyncio.sleep(self._random.uniform(3, 9))
+            await asyncio.sleep(self._random.uniform(3, 9) if self._is_warm else 2)
             if time.monotonic() > until:
                 return
             kinds = kinds or self._round()
@@ -171,20 +180,20 @@ class Faults:
             if kind != self.worker or time.monotonic() < workers_until:
                 await self._strike(kind)
 
-    def _round(self) -> list[Callable[[], Awaitable[None]]]:
-        kinds = [self.store, self.broker, self.receiver_fails, self.receiver_hangs, self.receiver_gone, self.rulebook,
-                 self.worker]  # fmt: skip
+    def _round(self) -> list[_Kind]:
+        kinds: list[_Kind] = [self.store, self.broker, self.worker, self.receiver_fails, self.receiver_hangs,
+                              self.receiver_gone, self.rulebook]  # fmt: skip
         self._random.shuffle(kinds)
         return kinds
 
-    async def _strike(self, kind: Callable[[], Awaitable[None]]) -> None:
+    async def _strike(self, kind: _Kind) -> None:
         self._site.fault = kind.__name__.replace("_", " ")
         self._site.faults[self._site.fault] += 1
         await kind()
         self._site.fault = ""
 
     async def _while(self, longest_s: float) -> None:
-        await asyncio.sleep(self._random.uniform(0.2, longest_s))
+        await asyncio.sleep(self._random.uniform(0.2, longest_s) if self._is_warm else longest_s)
 
     async def store(self) -> None:
         await self._site.valkey.kill()

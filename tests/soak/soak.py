@@ -92,13 +92,12 @@ class Verdict:
         return total
 
     def _memory(self, warm_at: float) -> None:
-        sizes = [size / _MIB for second, size in self._site.memory if second >= warm_at]
+        sizes = [size / _MIB for second, size in self._site.memory if second >= warm_at] or [0.0]
         fifth = max(1, len(sizes) // 5)
-        warm, last, most = (statistics.median(part or [0.0]) for part in (sizes[:fifth], sizes[-fifth:], []))
-        most = max(sizes, default=0.0)
+        warm, last, most = statistics.median(sizes[:fifth]), statistics.median(sizes[-fifth:]), max(sizes)
         self.row("memory when warm, MiB", f"{warm:.1f}", not warm)
-        self.row("memory in the end, MiB", f"{last:.1f} ({last / (warm or 1) - 1:+.1%})", last > warm * _FLAT)
-        self.row("memory at most, MiB", f"{most:.1f} ({most / (warm or 1) - 1:+.1%})", most > warm * _FLAT)
+        for what, size in (("in the end", last), ("at most", most)):
+            self.row(f"memory {what}, MiB", f"{size:.1f} ({size / (warm or 1) - 1:+.1%})", size > warm * _FLAT)
 
 
 class Line:
@@ -131,7 +130,7 @@ async def _soak(given: Namespace, folder: Path, console: Console) -> Verdict:
         console.print(f"one worker evaluates {rate:,.0f} events a second; seed {given.seed}")
         # A third of the time, or two minutes, but no more than half.
         warm_at, end = begin + max(given.minutes * 20, min(120, given.minutes * 30)), begin + given.minutes * 60
-        faults = asyncio.create_task(Faults(site, given.seed).run((begin + warm_at) / 2, end))
+        faults = asyncio.create_task(Faults(site, given.seed).run((begin + warm_at) / 2, warm_at, end))
         came = await site.bursts(rate, end)
         await faults
         verdict = Verdict(site, warm_at)
