@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from actionmap.decide import Timeline
-from actionmap.decision import Decision
+from actionmap.decision import Decision, Verdict
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import Event
 from actionmap.store.protocols import Commit
@@ -59,6 +59,9 @@ class Batch:
         """Fire what is due at or before ``until`` and take over what that leads to."""
         for event, decision in timeline.run_timers(until, owed_at):
             self._note(event, decision)
+            for verdict in decision.verdicts:
+                if verdict.reason == "error":
+                    self.bury(_broken_timer(event, verdict, owed_at))
 
     def _note(self, event: Event, decision: Decision) -> None:
         self.decisions.append((event, decision))
@@ -132,3 +135,16 @@ class Batch:
             metrics.events.labels(outcome).inc(number)
         for labels, number in verdicts.items():
             metrics.verdicts.labels(*labels).inc(number)
+
+
+def _broken_timer(event: Event, verdict: Verdict, at: int) -> DeadLetter:
+    """A wait that was over, whose map broke: there is no record to replay, but people shall know of it."""
+    return DeadLetter(
+        id=f"{event.id}#{verdict.action_map}",
+        kind="record",
+        reason="action-map-error",
+        detail=f"ActionMap {verdict.action_map}, at its timer: {verdict.detail}",
+        at=at,
+        key=event.visitor_id,
+        action_maps=(verdict.action_map,),
+    )

@@ -80,7 +80,6 @@ class Claimant:
             cluster=log.cluster,
             partitions=log.partitions,
             moved_to=start.offset - 1 if start.moved else None,
-            is_new_log=start.is_new_log,
         )
         if fence.offset >= 0 and fence.offset + 1 != start.offset:
             return None
@@ -101,7 +100,7 @@ class Claimant:
         if policy == "rebuild" or fence.rebuilding:
             say.warning("partition.rebuilds", begin=log.begin, end=log.end)
             await self.store.forget(log.partition)
-            return Start(log.begin, moved=True, is_new_log=True)
+            return Start(log.begin, moved=True)
         if policy == "continue" and fence.halted is not None:
             start = go_on(fence, log, fence.halted.reason)
             say.warning("partition.continues", reason=fence.halted.reason, start=start.offset)

@@ -85,6 +85,8 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
     delivery: Delivery | None = None
     #: The maps that broke on the record, all others having judged it.
     action_maps: tuple[str, ...] = ()
+    #: Where the record was first, when this is one that was replayed.
+    replay_of: str | None = None
 
 
 def delivery_id(

@@ -208,7 +208,14 @@ class Lane:
         self._drop_memory()
         self._env.metrics.halted.inc()
         self._log.error("partition.halted", reason=reason, detail=detail)
-        halt, told, policy = Halt(reason, detail, self._env.wall_clock()), False, None
+        try:
+            return await self._await_policy(Halt(reason, detail, self._env.wall_clock()))
+        finally:
+            self.halted = ""
+            self._env.metrics.halted.dec()
+
+    async def _await_policy(self, halt: Halt) -> Resume | None:
+        told, policy = False, None
         while policy is None and not self._closing.is_set():
             with suppress(Unreachable):
                 if not told:
@@ -217,8 +224,6 @@ class Lane:
                 policy = (await self._env.store.fence(self.partition)).resume
             if policy is None:
                 await self._sleep(self._env.idle_check_s)
-        self.halted = ""
-        self._env.metrics.halted.dec()
         return policy
 
     async def _await_records(self, claim: Claim) -> None:

@@ -111,7 +111,9 @@ class Settings(BaseSettings):
     wait_grace: Annotated[float, Field(ge=0), BeforeValidator(_read_duration)] = Field(
         0, description="time added to the due time of absences, for events that come late"
     )
-    visitor_ttl: Seconds = Field(90 * 86_400, description="time after which a visitor without events is forgotten")
+    visitor_ttl: Seconds = Field(
+        90 * 86_400, ge=31 * 86_400, description="time after which a visitor without events is forgotten"
+    )
     visitor_cache: int = Field(20_000, ge=0, description="visitors kept in a worker's memory")
     outbox_cap: int = Field(20_000, ge=1, description="deliveries owed per partition before the partition waits")
     outbox_integration_cap: int = Field(

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from actionmap.delivery import Delivery
 from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
-from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of
-from actionmap.store.protocols import Commit, Parked
+from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of, worst
+from actionmap.store.protocols import Commit, Halt, Parked
 from actionmap.store.redis import RedisStore
 from support import PATIENCE_S
 from valkeys import valkey_cluster, valkey_server
@@ -25,22 +25,18 @@ NEW = {"valkey_version": "9.0.1", "redis_version": "7.2.4", "aof_last_write_stat
 @pytest.mark.parametrize(
     ("config", "info", "waits", "profile", "missing"),
     [
-        (GOOD, NEW, False, "always", ()),
-        ({**GOOD, "appendfsync": "everysec"}, NEW, True, "everysec", ()),
-        ({**GOOD, "appendfsync": "everysec"}, NEW, False, "none", ("cannot be waited for",)),
-        ({**GOOD, "appendfsync": "no"}, NEW, True, "none", ("appendfsync is no",)),
-        ({**GOOD, "appendonly": "no"}, NEW, False, "none", ("appendonly is off",)),
-        ({**GOOD, "maxmemory-policy": "allkeys-lru"}, NEW, False, "always", ("allkeys-lru",)),
-        (GOOD, {"redis_version": "7.0.15"}, False, "always", ("redis 7.0.15; use Redis 7.2",)),
-        (
-            GOOD,
-            {**NEW, "aof_last_write_status": "err"},
-            False,
-            "always",
-            ("last write of the append-only file failed",),
-        ),
-        (None, NEW, True, "everysec", ("does not show its configuration",)),
-        (None, NEW, False, "none", ("does not show its configuration", "WAITAOF does not confirm")),
+        (GOOD, NEW, "no", "always", ()),
+        ({**GOOD, "appendfsync": "everysec"}, NEW, "yes", "everysec", ()),
+        ({**GOOD, "appendfsync": "everysec"}, NEW, "late", "everysec", ("not on the store's disk within",)),
+        ({**GOOD, "appendfsync": "everysec"}, NEW, "no", "none", ("cannot be waited for",)),
+        ({**GOOD, "no-appendfsync-on-rewrite": "yes"}, NEW, "yes", "everysec", ()),
+        ({**GOOD, "appendfsync": "no"}, NEW, "yes", "none", ("appendfsync is no",)),
+        ({**GOOD, "appendonly": "no"}, NEW, "no", "none", ("appendonly is off",)),
+        ({**GOOD, "maxmemory-policy": "allkeys-lru"}, NEW, "no", "always", ("allkeys-lru",)),
+        (GOOD, {"redis_version": "7.0.15"}, "no", "always", ("redis 7.0.15; use Redis 7.2",)),
+        (GOOD, {**NEW, "aof_last_write_status": "err"}, "no", "always", ("last write of the append-only file failed",)),
+        (None, NEW, "yes", "everysec", ("does not show its configuration",)),
+        (None, NEW, "no", "none", ("does not show its configuration", "WAITAOF does not confirm")),
     ],
 )
 def test_what_cannot_be_kept_is_told_with_what_to_do(config, info, waits, profile, missing):
@@ -193,3 +189,39 @@ async def test_a_cluster_takes_every_call_of_every_partition_each_in_one_slot(cl
 
 def test_words_for_people_say_the_profile_first():
     assert Guarantees("everysec").words.startswith("everysec: ")
+
+
+def test_nodes_keep_together_what_the_one_keeps_that_keeps_least():
+    nodes = {
+        "a:1": Guarantees("always"),
+        "b:2": Guarantees("none", ("appendonly is off",)),
+        "c:3": Guarantees("everysec"),
+    }
+    assert worst(nodes) == Guarantees("none", ("b:2: appendonly is off",))
+
+
+async def test_a_full_server_still_tells_what_is_durable_so_that_it_can_be_drained(tmp_path: Path) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+    async with valkey_server(tmp_path, *options) as port:
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", clock=lambda: 7)
+        await store.claim(3, owner="me", token="t0", cluster="c", partitions=4)
+        await store.apply(3, _commit())
+        async with Redis(port=port) as redis:
+            await redis.config_set("maxmemory", 1)
+        assert (await store.guarantees()).profile == "everysec"
+        assert await store.wait_durable(3, ["a"]) == {"a"}
+        await store.halt(3, Halt("fault", "words", 1))
+        assert (await store.fence(3)).halted == Halt("fault", "words", 1)
+        await store.close()
+
+
+async def test_one_badly_configured_node_of_a_cluster_is_noticed(tmp_path: Path) -> None:
+    async with valkey_cluster(tmp_path, "--appendfsync", "always") as url:
+        store = RedisStore(url, clock=lambda: 7)
+        assert await store.guarantees() == Guarantees("always")
+        for node in store._redis.get_primaries():
+            async with Redis(host=node.host, port=node.port) as redis:
+                await redis.config_set("maxmemory-policy", "allkeys-lru")
+                assert str(node.port) in "; ".join((await store.guarantees()).missing)
+                await redis.config_set("maxmemory-policy", "noeviction")
+        await store.close()

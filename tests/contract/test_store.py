@@ -166,7 +166,7 @@ async def test_a_buried_delivery_is_listed_and_not_owed_again(store: Store) -> N
     assert await store.dead_letters(P, limit=9) == [letter]
 
 
-async def test_a_claim_can_move_the_fence_and_keeps_visitors_outbox_and_unless_the_log_is_new_stream_time(
+async def test_a_claim_can_move_the_fence_and_keeps_visitors_outbox_and_stream_time(
     store: Store,
 ) -> None:
     await claimed(store)
@@ -174,8 +174,8 @@ async def test_a_claim_can_move_the_fence_and_keeps_visitors_outbox_and_unless_t
 
     moved = await store.claim(P, owner="me", token="t2", cluster="d", partitions=5, moved_to=99)
     assert (moved.offset, moved.fingerprint, moved.stream_time, moved.cluster) == (99, "", 99, "d")
-    new = await store.claim(P, owner="me", token="t3", cluster="d", partitions=5, moved_to=-1, is_new_log=True)
-    assert (new.offset, new.stream_time, new.stream_time_at) == (-1, -1, -1)
+    new = await store.claim(P, owner="me", token="t3", cluster="d", partitions=5, moved_to=-1)
+    assert (new.offset, new.stream_time) == (-1, 99)
 
     assert await store.load(P, ["v"]) == [b"{}"]
     assert await store.outbox_size(P) == 1

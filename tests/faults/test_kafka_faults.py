@@ -20,7 +20,7 @@ async def test_while_kafka_is_away_what_is_owed_is_sent_and_the_collector_says_5
         broker_behind_proxy() as kafka,
         Site(kafka.address, valkey, unique) as site,
         site.worker(),
-        EventProducer(kafka.address, unique, idempotent=False, ack_timeout_s=0.5) as producer,
+        EventProducer(kafka.address, unique, idempotent=False, ack_timeout_s=3.0) as producer,
     ):
         await site.order(50)
         await site.evaluated(49)

@@ -70,7 +70,7 @@ def test_another_number_of_partitions_would_split_visitors(partitions):
         (NO_FENCE, replace(LOG, committed=9), Start(100, moved=True)),
         (fence(300), LOG, Start(200, moved=True)),
         (fence(40), LOG, Start(100, moved=True)),
-        (fence(149), replace(LOG, cluster="d"), Start(100, moved=True, is_new_log=True)),
+        (fence(149), replace(LOG, cluster="d"), Start(100, moved=True)),
         (fence(149), replace(LOG, partitions=13), Start(150, moved=True)),
     ],
 )

@@ -51,13 +51,15 @@ class Replays:
             now = wall_clock()
             again = replace(letter.delivery, attempts=0, last_error=None, owed_at=now)
             return "" if await self._store.revive(partition, [again], now=now) else "somebody else has replayed it"
+        if "#" in letter.id:
+            return "it broke at a timer, which has no record; send its event again"
         log_name, _, offset = letter.id.rsplit("/", 2)
         if log_name != self._producer.log_name:
             return f"its log {log_name} is gone"
         record = await self._read_record(partition, int(offset))
         if record is None or record.offset != int(offset):
             return "Kafka has the record no more; what was kept of it is shown by: dead-letters show"
-        note = msgspec.json.encode(Replay(letter.id, letter.action_maps))
+        note = msgspec.json.encode(Replay(letter.replay_of or letter.id, letter.action_maps))
         told = await self._producer.send_again(partition, record.key, record.value, [(REPLAY_HEADER, note)])
         if not isinstance(told, Stored):
             return told.error

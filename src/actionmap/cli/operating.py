@@ -9,14 +9,14 @@ import typer
 from rich.progress import track
 
 from actionmap.cli.client import Client
-from actionmap.cli.output import NO, YES, err, fail, out, print_json, print_json_lines, shown
+from actionmap.cli.output import NO, YES, err, fail, note, out, print_json, print_json_lines, shown
 from actionmap.errors import SettingsError
 
 TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]
-#: Ids in one request.
-_AT_ONCE = 50
+#: Ids in one request, and dead letters that are asked for at once.
+_AT_ONCE, _AT_MOST = 50, 1000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -132,7 +132,11 @@ def replay_dead_letters(
     if sum((bool(ids), reason is not None, all_)) != 1:
         raise SettingsError("say which: ids, or --reason REASON, or --all")
     client = Client()
-    _replay(client, ids or [row["id"] for row in _letters(client, 1000, reason)])
+    # The oldest first, so that a visitor's events come back in their order.
+    found = ids or [row["id"] for row in reversed(_letters(client, _AT_MOST, reason))]
+    if len(found) == _AT_MOST and not ids:
+        note(f"the newest {_AT_MOST:,} are replayed; ask again for the others")
+    _replay(client, found)
 
 
 def _letters(client: Client, limit: int, reason: str | None) -> list[dict[str, Any]]:

@@ -121,6 +121,13 @@ def _replay(record: Record) -> Replay:
         ) from None
 
 
+def _first_position(record: Record) -> str | None:
+    try:
+        return _replay(record).position if record.replay is not None else None
+    except Rejected:
+        return None
+
+
 def dead_letter(record: Record, reason: str, detail: str, action_maps: tuple[str, ...] = ()) -> DeadLetter:
     """The dead letter that keeps ``record`` for people; ``action_maps`` are those that broke on it."""
     return DeadLetter(
@@ -130,6 +137,7 @@ def dead_letter(record: Record, reason: str, detail: str, action_maps: tuple[str
         detail=detail,
         at=record.timestamp,
         action_maps=action_maps,
+        replay_of=_first_position(record),
         key=_text(record.key),
         value=_text(record.value),
     )

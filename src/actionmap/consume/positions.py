@@ -44,8 +44,6 @@ class Start(NamedTuple):
     offset: int
     #: Whether the fence has to be moved there: it stands elsewhere.
     moved: bool = False
-    #: Whether the log there is another one than that of the fence.
-    is_new_log: bool = False
 
 
 def start_position(fence: Fence, log: Log) -> Start:
@@ -109,7 +107,7 @@ def go_on(fence: Fence, log: Log, reason: str) -> Start:
     """Where ``continue`` goes on after a halt for ``reason`` (a `HaltReason`)."""
     match reason:
         case "recreated":
-            return Start(log.begin, moved=True, is_new_log=True)
+            return Start(log.begin, moved=True)
         case "truncated":
             return Start(log.end, moved=True)
         case "retention-passed":

@@ -11,10 +11,12 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.commands.core import AsyncScript
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -27,12 +29,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from actionmap.errors import SettingsError, Unreachable
-from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of
+from actionmap.store.durability import Guarantees, Question, SharedWait, Waits, guarantees_of, worst
 
 #: Codes of error replies that tell of a state of the server, which passes.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
-#: Milliseconds that one WAITAOF may take.
-_WAIT_MS = 4_000
+#: Milliseconds that one WAITAOF may take, and one that only asks whether it can be waited for.
+_WAIT_MS, _PROBE_MS = 4_000, 2_000
+_CONFIG = ("append*", "maxmemory-policy", "no-appendfsync-on-rewrite")
+_MARK = (files(__package__) / "lua" / "mark.lua").read_text()
+#: The key whose server is asked, and what it is asked.
+Asked = tuple[str, Question]
 
 
 class Connection:
@@ -90,8 +96,9 @@ class Connection:
                 return await self.client.execute_command(*question)
         node = self._node_of(key)
         if node not in self._waits:
-            self._waits[node] = SharedWait(lambda questions: self._wait(node, key, questions))
-        return await self._waits[node](question)
+            self._waits[node] = SharedWait(lambda asked: self._wait(node, asked))
+        # The key goes along: a slot, and with it the key of who asked first, may move to another node.
+        return await self._waits[node]((key, question))
 
     def _node_of(self, key: str) -> str:
         if not self._is_cluster:
@@ -99,8 +106,9 @@ class Connection:
         found = self.client.get_node_from_key(key)
         return f"{found.host}:{found.port}" if found else ""
 
-    async def _wait(self, node: str, key: str, questions: list[Question]) -> list[Any]:
+    async def _wait(self, node: str, asked: list[Asked]) -> list[Any]:
         answers: list[Any] = []
+        key, questions = asked[-1][0], [question for _, question in asked]
         try:
             async with self.translated():
                 if not await self._confirms(node, key, _WAIT_MS, questions, answers):
@@ -124,7 +132,7 @@ class Connection:
             found = [await one.execute_command(*question) for question in questions]
             if answers is not None:
                 answers[:] = found
-            await one.set(key, b"")
+            await one.execute_command("EVAL", _MARK, 1, key)
             local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
         return bool(local >= 1)
 
@@ -134,30 +142,35 @@ class Connection:
         if node not in self._waiters:
             host, _, port = node.rpartition(":")
             given = dict(self.client.get_connection_kwargs())
-            known = {name: given[name] for name in ("username", "password", "socket_timeout") if given.get(name)}
-            self._waiters[node] = Redis(host=host, port=int(port), **known)
+            known = {
+                name: value
+                for name, value in given.items()
+                if value is not None and (name in ("username", "password", "socket_timeout") or name.startswith("ssl_"))
+            }
+            is_tls = self._plain_url.startswith("rediss:")
+            self._waiters[node] = Redis(host=host, port=int(port), ssl=is_tls, **known)
         return self._waiters[node]
 
     async def guarantees(self, key: str) -> Guarantees:
         """What the server keeps, asked anew; writes ``key``."""
+        where = {"target_nodes": RedisCluster.PRIMARIES} if self._is_cluster else {}
         async with self.translated():
-            info = _of_one_node(await self.client.info())
+            infos = _by_node(await self.client.info(**where))
             try:
-                config = _of_one_node(await self.client.config_get("append*", "maxmemory-policy"))
+                configs = _by_node(await self.client.config_get(*_CONFIG, **where))
             except ResponseError:
-                config = None
-            waits = False
-            if config is None or config.get("appendfsync") == "everysec":
-                waits = await self._can_wait(key)
-        found = guarantees_of(config, info, waits=waits)
+                configs = {}
+            waits = await self._waits_for_disk(key)
+        found = worst({node: guarantees_of(configs.get(node), info, waits=waits) for node, info in infos.items()})
         self._profile = found.profile
         return found
 
-    async def _can_wait(self, key: str) -> bool:
+    async def _waits_for_disk(self, key: str) -> Waits:
+        """Whether WAITAOF confirms a write of now, does not in time, or cannot be asked."""
         try:
-            return await self._confirms(self._node_of(key), key, _WAIT_MS)
+            return "yes" if await self._confirms(self._node_of(key), key, _PROBE_MS) else "late"
         except ResponseError:
-            return False
+            return "no"
 
     async def close(self) -> None:
         """Close all connections."""
@@ -166,10 +179,11 @@ class Connection:
         await self.client.aclose()
 
 
-def _of_one_node(answer: dict[str, Any]) -> dict[str, Any]:
-    """A cluster's client answers per node; nodes of one cluster are configured alike."""
-    first = next(iter(answer.values()), None)
-    return first if isinstance(first, dict) and all(isinstance(one, dict) for one in answer.values()) else answer
+def _by_node(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Answers by node; a single server's, and a single node's of a cluster, is that of the node ""."""
+    if answer and all(isinstance(one, dict) for one in answer.values()) and "redis_version" not in answer:
+        return answer
+    return {"": answer}
 
 
 def _trouble(error: Exception) -> str | None:
@@ -188,7 +202,7 @@ def _trouble(error: Exception) -> str | None:
             return "Redis at {address} is still loading its data; wait until it has"
         case RedisConnectionError() | RedisTimeoutError() | RedisClusterException() | OSError():
             return "Redis does not answer at {address} ({error}); start it, or set ACTIONMAP_REDIS_URL"
-        case TryAgainError() | ClusterDownError():
+        case TryAgainError() | ClusterDownError() | MovedError() | AskError():
             return "Redis at {address} cannot take writes now ({error}); see its log"
         case ResponseError() if str(error).startswith(_PASSING):
             return "Redis at {address} cannot take writes now (" + str(error).partition(" ")[0] + "); see its log"

@@ -35,20 +35,28 @@ class Guarantees(Struct, frozen=True):
         return "; ".join((how, *self.missing))
 
 
-def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, waits: bool) -> Guarantees:
+def worst(by_node: Mapping[str, Guarantees]) -> Guarantees:
+    """What nodes keep together: no more than the one that keeps least, named in what is missing."""
+    ranks = ("none", "everysec", "always")
+    least = min((found.profile for found in by_node.values()), key=ranks.index)
+    missing = [f"{node}: {text}" if node else text for node, found in by_node.items() for text in found.missing]
+    return Guarantees(least, tuple(missing))
+
+
+def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, waits: Waits) -> Guarantees:
     """What follows from a server's configuration.
 
     Args:
         config: Answer to CONFIG GET; None where the server does not show it.
         info: Answer to INFO.
-        waits: Whether WAITAOF answered that writes are on disk.
+        waits: Whether WAITAOF answered that a write was on disk, was late, or cannot be asked.
     """
     missing = [*_old(info)]
     if config is None:
         missing.append("the server does not show its configuration, so noeviction cannot be checked; allow CONFIG GET")
-        if not waits:
+        if waits == "no":
             missing.append("WAITAOF does not confirm that writes are on disk; use appendonly yes")
-        return Guarantees("everysec" if waits else "none", tuple(missing))
+        return Guarantees("none" if waits == "no" else "everysec", tuple(missing))
     policy = config.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         missing.append(f"maxmemory-policy is {policy}, so visitors and deliveries may be evicted; use noeviction")
@@ -57,11 +65,14 @@ def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, 
     if config.get("appendonly") != "yes":
         missing.append("appendonly is off, so a crash loses what came after the last snapshot; use appendonly yes")
         return Guarantees("none", tuple(missing))
-    if config.get("appendfsync") == "always":
+    # With no-appendfsync-on-rewrite, "always" is not always: then it is waited for, as with everysec.
+    if config.get("appendfsync") == "always" and config.get("no-appendfsync-on-rewrite") != "yes":
         return Guarantees("always", tuple(missing))
-    if config.get("appendfsync") == "no" or not waits:
+    if config.get("appendfsync") == "no" or waits == "no":
         missing.append(f"appendfsync is {config.get('appendfsync')} and cannot be waited for; use always or everysec")
         return Guarantees("none", tuple(missing))
+    if waits == "late":
+        missing.append("writes are not on the store's disk within 2 s, and webhooks wait for it; see its disk")
     return Guarantees("everysec", tuple(missing))
 
 
@@ -74,6 +85,8 @@ def _old(info: Mapping[str, Any]) -> list[str]:
     return [f"the server is {name} {version}; use Redis 7.2 or Valkey 8 or newer"]
 
 
+#: Whether WAITAOF says that a write is on disk.
+Waits = Literal["yes", "late", "no"]
 #: A command that reads what is meant to be durable, such as ``("HGET", key, "o")``.
 Question = tuple[Any, ...]
 
@@ -84,14 +97,14 @@ class SharedWait:
     Who asks during a wait joins the next one: the wait on its way may have begun before their write.
     """
 
-    def __init__(self, wait: Callable[[list[Question]], Awaitable[list[Any]]]) -> None:
+    def __init__(self, wait: Callable[[list[Any]], Awaitable[list[Any]]]) -> None:
         """``wait``: reads the answers to some questions from the server, and returns them when they are on its disk."""
         self._wait = wait
-        self._questions: list[Question] = []
+        self._questions: list[Any] = []
         self._running: asyncio.Task[list[Any]] | None = None
         self._next: asyncio.Task[list[Any]] | None = None
 
-    async def __call__(self, question: Question) -> Any:
+    async def __call__(self, question: Any) -> Any:
         """The answer to ``question``, read after this call, once it is durable."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))

@@ -60,13 +60,11 @@ class MemoryStore:
         cluster: str,
         partitions: int,
         moved_to: int | None = None,
-        is_new_log: bool = False,
     ) -> Fence:
         part = self._partitions[partition]
         fence = part.fence
         if moved_to is not None:
-            time, time_at = (-1, -1) if is_new_log else (fence.stream_time, fence.stream_time_at)
-            fence = replace(fence, offset=moved_to, fingerprint="", stream_time=time, stream_time_at=time_at)
+            fence = replace(fence, offset=moved_to, fingerprint="")
         part.fence = replace(
             fence, owner=owner, token=token, cluster=cluster, partitions=partitions, halted=None, resume=None,
             rebuilding=False,

@@ -136,7 +136,6 @@ class PartitionStore(Protocol):
         cluster: str,
         partitions: int,
         moved_to: int | None = None,
-        is_new_log: bool = False,
     ) -> Fence:
         """Become the partition's owner: from now on only commits that expect ``token`` are applied.
 
@@ -150,7 +149,7 @@ class PartitionStore(Protocol):
             cluster: Cluster id of the log that the position belongs to from now on.
             partitions: Partition count of its topic.
             moved_to: Move the position to this offset (-1: before the first record), and forget the fingerprint.
-            is_new_log: With ``moved_to``: forget the stream time, too.
+                Stream time stays: it never goes back, and what waits is due by it.
         """
 
     async def halt(self, partition: int, halt: Halt) -> None:

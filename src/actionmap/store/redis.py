@@ -33,7 +33,7 @@ from actionmap.store.connection import Connection
 from actionmap.store.durability import Guarantees
 from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Parked, Resume
 
-_SCRIPTS = ("claim", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
+_SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
             "park", "parked", "unpark", "write_definitions", "read_definitions")  # fmt: skip
 _FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np", "fp", "sta", "halt", "res", "reb")
 _REMEMBERED_MS = 86_400_000
@@ -90,14 +90,12 @@ class RedisStore:
         cluster: str,
         partitions: int,
         moved_to: int | None = None,
-        is_new_log: bool = False,
     ) -> Fence:
-        args = [owner, token, cluster, partitions, "" if moved_to is None else moved_to, int(is_new_log)]
+        args = [owner, token, cluster, partitions, "" if moved_to is None else moved_to]
         return _fence(await self._call("claim", self._keys(partition, "f"), args))
 
     async def halt(self, partition: int, halt: Halt) -> None:
-        async with self._translated():
-            await self._redis.hset(self._key(partition, "f"), "halt", msgspec.json.encode(halt))
+        await self._call("halt", self._keys(partition, "f"), [msgspec.json.encode(halt)])
 
     async def resume(self, partition: int, policy: Resume) -> bool:
         return bool(await self._call("resume", self._keys(partition, "f"), [policy]))

@@ -1,11 +1,10 @@
 #!lua flags=allow-oom
 -- Become the owner of a partition: from now on only commits that expect this token are applied.
--- KEYS: fence   ARGV: owner, token, cluster, partitions, offset to move to ('' = stay), '1' when the log is a new one
+-- KEYS: fence   ARGV: owner, token, cluster, partitions, offset to move to ('' = stay)
 redis.call('HSET', KEYS[1], 'own', ARGV[1], 'tok', ARGV[2], 'cid', ARGV[3], 'np', ARGV[4])
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[1], 'o', ARGV[5])
   redis.call('HDEL', KEYS[1], 'fp')
-  if ARGV[6] == '1' then redis.call('HDEL', KEYS[1], 'st', 'sta') end
 end
 redis.call('HDEL', KEYS[1], 'halt', 'res', 'reb')
 redis.call('HINCRBY', KEYS[1], 'ep', 1)
