@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from cuts import Cut
 from forker import Forker, Job, forker
+from injection import file_size
 from life import Life
 from oracle import Expected, Found, expect, inversions, judge_found, judge_sent
 from own_store import OwnStore
@@ -31,7 +32,6 @@ from actionmap.errors import ActionmapError, Unreachable
 from actionmap.registry import Registry
 from actionmap.settings import Settings
 from actionmap.visitor import decode_visitor
-from faults import file_size
 from support import definitions
 
 #: Seconds that a run may take.

@@ -5,6 +5,7 @@ import socket
 from typing import Any, cast
 
 from cuts import REMEMBERED_IDS, Cut
+from injection import Faults, FaultySender, FaultyStore, cut_consumer
 
 from actionmap import engine, evaluation, pipeline, visitor
 from actionmap.app import open_store
@@ -15,7 +16,6 @@ from actionmap.registry import Registry
 from actionmap.settings import Settings
 from actionmap.store.redis import RedisStore
 from actionmap.telemetry import Metrics, configure_logging
-from faults import Faults, FaultySender, FaultyStore, cut_consumer
 
 # Small, so that a short log has many batches.
 pipeline.BATCH_RECORDS, evaluation.TIMERS_AT_ONCE, worker.BATCH = 4, 2, 3
