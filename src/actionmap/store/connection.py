@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -35,6 +36,7 @@ from actionmap.store.durability import Guarantees, Question, SharedWait, Waits, 
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 #: Milliseconds that one WAITAOF may take, and one that only asks whether it can be waited for.
 _WAIT_MS, _PROBE_MS = 4_000, 2_000
+_TOO_EARLY_S = 0.5
 _CONFIG = ("append*", "maxmemory-policy", "no-appendfsync-on-rewrite")
 _MARK = (files(__package__) / "lua" / "mark.lua").read_text()
 #: The key whose server is asked, and what it is asked.
@@ -67,6 +69,7 @@ class Connection:
         self._waits: dict[str, SharedWait] = {}
         self._waiters: dict[str, Any] = {}
         self._profile: str | None = None
+        self._waits_truly: bool | None = None
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
@@ -160,17 +163,33 @@ class Connection:
                 configs = _by_node(await self.client.config_get(*_CONFIG, **where))
             except ResponseError:
                 configs = {}
-            waits = await self._waits_for_disk(key)
+            is_everysec = any(config.get("appendfsync") == "everysec" for config in configs.values())
+            waits = await self._waits_for_disk(key, is_everysec=is_everysec)
         found = worst({node: guarantees_of(configs.get(node), info, waits=waits) for node, info in infos.items()})
         self._profile = found.profile
         return found
 
-    async def _waits_for_disk(self, key: str) -> Waits:
-        """Whether WAITAOF confirms a write of now, does not in time, or cannot be asked."""
+    async def _waits_for_disk(self, key: str, *, is_everysec: bool) -> Waits:
+        """Whether WAITAOF confirms a write of now, does not in time, does too early, or cannot be asked."""
         try:
-            return "yes" if await self._confirms(self._node_of(key), key, _PROBE_MS) else "late"
+            if not await self._confirms(self._node_of(key), key, _PROBE_MS):
+                return "late"
+            if is_everysec and self._waits_truly is None:
+                self._waits_truly = await self._takes_its_time(key)
         except ResponseError:
             return "no"
+        return "early" if is_everysec and self._waits_truly is False else "yes"
+
+    async def _takes_its_time(self, key: str) -> bool:
+        """With one write to disk a second, three writes one after the other cannot be confirmed within half of one.
+
+        Valkey 9.1.2 does confirm them: seen with strace, which shows a single fdatasync.
+        """
+        started = time.monotonic()
+        for _ in range(3):
+            if not await self._confirms(self._node_of(key), key, _PROBE_MS):
+                return True
+        return time.monotonic() - started > _TOO_EARLY_S
 
     async def close(self) -> None:
         """Close all connections."""

@@ -49,7 +49,7 @@ def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, 
     Args:
         config: Answer to CONFIG GET; None where the server does not show it.
         info: Answer to INFO.
-        waits: Whether WAITAOF answered that a write was on disk, was late, or cannot be asked.
+        waits: Whether WAITAOF answered that a write was on disk, was late, answers too early, or cannot be asked.
     """
     missing = [*_old(info)]
     if config is None:
@@ -73,6 +73,11 @@ def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, 
         return Guarantees("none", tuple(missing))
     if waits == "late":
         missing.append("writes are not on the store's disk within 2 s, and webhooks wait for it; see its disk")
+    if waits == "early":
+        missing.append(
+            "WAITAOF of this server answers before a write is on its disk, so a power failure may take the last second or "
+            "two although their webhooks were sent; use appendfsync always"
+        )
     return Guarantees("everysec", tuple(missing))
 
 
@@ -86,7 +91,7 @@ def _old(info: Mapping[str, Any]) -> list[str]:
 
 
 #: Whether WAITAOF says that a write is on disk.
-Waits = Literal["yes", "late", "no"]
+Waits = Literal["yes", "late", "early", "no"]
 #: A command that reads what is meant to be durable, such as ``("HGET", key, "o")``.
 Question = tuple[Any, ...]
 
