@@ -75,8 +75,8 @@ def guarantees_of(config: Mapping[str, str] | None, info: Mapping[str, Any], *, 
         missing.append("writes are not on the store's disk within 2 s, and webhooks wait for it; see its disk")
     if waits == "early":
         missing.append(
-            "WAITAOF of this server answers before a write is on its disk, so a power failure may take the last second or "
-            "two although their webhooks were sent; use appendfsync always"
+            "WAITAOF of this server answers before a write is on its disk, so a power failure may take the last second "
+            "or two although their webhooks were sent; use appendfsync always"
         )
     return Guarantees("everysec", tuple(missing))
 
