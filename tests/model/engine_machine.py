@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from msgspec.structs import replace
+from rich.progress import track
 
 from actionmap.catalog.rulebook import Rulebook, compile_rulebook
 from actionmap.consume.parse import parse_record
@@ -54,6 +55,10 @@ def _rulebooks() -> list[list[dict[str, Any]]]:
 
 
 BOOKS = [definitions(written) for written in _rulebooks()]
+
+
+#: Steps that one run of hypothesis takes.
+_PORTION = 5_000
 
 
 class Killed(BaseException):
@@ -348,5 +353,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=100_000)
     configure_logging("error", "text")
     given = parser.parse_args()
-    run(given.steps, derandomize=False)
+    # In portions: what hypothesis remembers of one run makes its later examples slow.
+    for _ in track(range(0, given.steps, _PORTION), "driving the lane"):
+        run(min(_PORTION, given.steps), derandomize=False)
     print(f"{given.steps:,} steps, 0 differences")
