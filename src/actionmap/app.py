@@ -21,8 +21,8 @@ from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
-from actionmap.consume.ends import has_record, log_ends, read_record
-from actionmap.consume.kafka import EMBEDDED_CLUSTER, cluster_id
+from actionmap.consume.ends import cluster_id, has_record, log_ends, read_record
+from actionmap.consume.kafka import EMBEDDED_CLUSTER
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
 from actionmap.engine import Engine, Options, refresh_regularly

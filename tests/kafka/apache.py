@@ -19,7 +19,7 @@ from typing import Self
 
 from aiokafka.errors import KafkaError
 
-from actionmap.consume.kafka import cluster_id
+from actionmap.consume.ends import cluster_id
 from actionmap.embedded import free_port
 from actionmap.process import end_with_parent
 

@@ -1,4 +1,4 @@
-"""Where the log of each partition ends, and until when that is known."""
+"""Asked of the broker anew: which cluster it is, where each log ends; and until when an end is known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from actionmap.consume.parse import Record
@@ -70,6 +71,16 @@ async def read_record(bootstrap_servers: str, topic: str, partition: int, offset
         raise Unreachable(f"Kafka does not show what {topic}/{partition} holds ({type(error).__name__})") from error
     finally:
         await reader.stop()
+
+
+async def cluster_id(bootstrap_servers: str) -> str:
+    """The id of the cluster at ``bootstrap_servers``; "" where the broker tells none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        return str((await admin.describe_cluster()).get("cluster_id") or "")
+    finally:
+        await admin.close()
 
 
 @dataclass(slots=True)

@@ -13,13 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, UnknownMemberIdError
 from aiokafka.partitioner import murmur2
 from msgspec import Struct
 
-from actionmap.consume.ends import LogEnds
+from actionmap.consume.ends import LogEnds, cluster_id
 from actionmap.consume.lane import OpenLane, PartitionLane
 from actionmap.consume.parse import Record, replay_header
 from actionmap.consume.positions import Log
@@ -33,6 +32,7 @@ FETCH_BYTES = 1024 * 1024
 _COMMIT_EVERY_S = 2.0
 _COMMIT_TIMEOUT_S = 3.0
 _DRAIN_TIMEOUT_S = 2.0
+_STOP_TIMEOUT_S = 5.0
 _LOOK_UP_TIMEOUT_S = 10.0
 _RESTART_AFTER_S = 1.0
 #: Seconds without an answer, which comes every tenth of one otherwise, after which health says so.
@@ -106,14 +106,15 @@ class KafkaConsumer(ConsumerRebalanceListener):
         """
         await self._connect()
         commits = asyncio.create_task(self._commit_regularly())
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():
                 try:
-                    await self._poll()
+                    await self._poll_until(stopping)
                 except (KafkaError, OSError) as error:
                     await self._recover(error)
         finally:
-            await cancel(commits)
+            await cancel(commits, stopping)
             await self._commit(await self._release(set(self.lanes)))
             await self._disconnect()
 
@@ -197,9 +198,26 @@ class KafkaConsumer(ConsumerRebalanceListener):
     async def _disconnect(self) -> None:
         """Close the client. While the broker is away, aiokafka lets the cancellation of a task of its own escape."""
         stopping = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait([stopping])
+        done, _ = await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
+        if not done:
+            # It waits for a group that does not answer, and would for ever; the group finds out by itself.
+            self._log.warning("kafka.left_without_answer", after_s=_STOP_TIMEOUT_S)
+            await cancel(stopping)
         if stopping.cancelled() or stopping.exception():
-            await self._consumer._client.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT_S):
+                    await self._consumer._client.close()
+
+    async def _poll_until(self, stopping: asyncio.Task[Any]) -> None:
+        """Poll once. Cut off only when this member stops: a group that assigns nothing can hold a poll up for ever."""
+        poll = asyncio.create_task(self._poll())
+        await asyncio.wait([poll, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not poll.done():
+            await asyncio.wait([poll], timeout=5 * _POLL_MS / 1000)
+        if poll.done():
+            poll.result()
+        else:
+            await cancel(poll)
 
     async def _poll(self) -> None:
         wanted = [self._tp(partition) for partition, lane in self.lanes.items() if lane.wants_records]
@@ -378,13 +396,3 @@ class KafkaConsumer(ConsumerRebalanceListener):
             self._log.info("commit.failed", error=type(error).__name__)
         else:
             self._committed.update(moved)
-
-
-async def cluster_id(bootstrap_servers: str) -> str:
-    """The id of the cluster at ``bootstrap_servers``; "" where the broker tells none."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
-        return str((await admin.describe_cluster()).get("cluster_id") or "")
-    finally:
-        await admin.close()
