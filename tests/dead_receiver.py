@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from actionmap.embedded import free_port
 from actionmap.engine import Engine, Options
 from actionmap.settings import Settings, load_settings
 from actionmap.store.protocols import Parked
-from support import PATIENCE_S, definitions, event, rules
+from support import PATIENCE_S, definitions, event, rules, until
 
 CAP = 64
 #: Without parking the partition would stop here.
@@ -32,18 +32,6 @@ def both_told(live: str, dead: str) -> list[dict[str, Any]]:
     other[2] |= {"name": "tell-dead-one", "dataAction": "tell-dead", "delivery": PATIENT_RETRY}
     other[3] |= {"name": "each-order-too", "action": {"webhook": "tell-dead-one"}}
     return written + other
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Ask again and again, until it does."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                if await holds():
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"never came true: {what}") from None
 
 
 @asynccontextmanager

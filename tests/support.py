@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from actionmap.catalog.documents import Document
@@ -56,6 +56,18 @@ def definitions(written: Iterable[dict[str, Any]]) -> Definitions:
 def event(visitor: str = "v", name: str = "order", **more: Any) -> bytes:
     """One event as it travels."""
     return json.dumps({"eventName": name, "visitorId": visitor, **more}).encode()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Ask again and again, until it does."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                if await holds():
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"never came true: {what}") from None
 
 
 class WatchedStore(MemoryStore):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
@@ -21,19 +21,7 @@ from actionmap.registry import Registry
 from actionmap.settings import load_settings
 from actionmap.visitor import Visitor, decode_visitor
 from faults.proxy import FaultProxy
-from support import PATIENCE_S, definitions, event, rules
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Ask again and again, until it does."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                if await holds():
-                    return
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"never came true: {what}") from None
+from support import definitions, event, rules, until
 
 
 class Worker(NamedTuple):

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ from actionmap.registry import Registry
 from actionmap.settings import load_settings
 from actionmap.visitor import decode_visitor
 from processes import PATIENCE_S, Process, running
-from support import definitions, rules
+from support import definitions, rules, until
 
 PARTITIONS = 4
 VISITORS = 20
@@ -38,18 +38,6 @@ def counting_rules(base_url: str) -> list[dict[str, Any]]:
     written[1]["contract"]["input"]["properties"]["count"] = {"type": "integer"}
     written[2]["mappings"]["count"] = {"lookup": "visitor.eventCount"}
     return written
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Ask again and again, until it does."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                if await holds():
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"never came true: {what}") from None
 
 
 class Store:
