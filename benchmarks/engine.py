@@ -1,10 +1,11 @@
-"""Engine throughput: events a second per core with 10 and 1,000 active maps, beside a floor, in one run.
+"""Engine throughput: events a second per core with 10, 1,000 and 10,000 active maps, beside a floor, in one run.
 
     python benchmarks/engine.py [--events 40000] [--visitors 20000] [--rounds 3]
 
 The floor consumes the same records with the same client, decodes them, loads the same visitors and commits state of
-the same size in the same batches; it decides nothing. Each measurement is a process of its own, rounds are
-interleaved, and the medians are printed as ratios, because the machines are noisy. Nothing here is asserted.
+the same size in the same batches; it decides nothing. `simulate` runs over the same events beside it. Each measurement
+is a process of its own, rounds are interleaved, and the medians are printed as ratios, because the machines are noisy.
+Nothing here is asserted.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from typing import Any
 import msgspec
 
 from actionmap.app import open_producer, open_store, prepare_topic
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import Document
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.producer import Outgoing
+from actionmap.decide import Policy
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
 from actionmap.engine import Engine, Options
 from actionmap.event import to_rfc3339
@@ -34,6 +37,7 @@ from actionmap.pipeline import Lane
 from actionmap.process import tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
+from actionmap.simulate import simulate
 from actionmap.store.protocols import Commit
 from actionmap.telemetry import Metrics, configure_logging
 from actionmap.wire import parse_event
@@ -174,8 +178,22 @@ async def measure(kind: str, settings: Settings, total: int, state_bytes: int) -
     consumer.stop()
     await task
     await store.close()
-    memory = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6 if sys.platform == "linux" else 0
-    return {"seconds": seconds, "cpu": cpu, "memory": memory, "state": size}
+    return {"seconds": seconds, "cpu": cpu, "memory": _memory(), "state": size}
+
+
+def measure_simulate(maps: int, total: int, visitors: int) -> dict[str, float]:
+    """Simulate as many events as `measure` evaluates, without any broker or store."""
+    rulebook = compile_rulebook(definitions(maps))
+    lines = [(line, value) for line, (_, value) in enumerate(events(total, visitors), 1)]
+    tune_garbage_collector()
+    started, cpu = time.perf_counter(), time.process_time()
+    simulate(rulebook, lines, source="bench", policy=Policy())
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return {"seconds": seconds, "cpu": cpu, "memory": _memory(), "state": 0}
+
+
+def _memory() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6 if sys.platform == "linux" else 0
 
 
 def _as_floor(lane: Any) -> FloorLane:
@@ -218,10 +236,14 @@ async def _main(number: int, visitors: int, rounds: int) -> None:
             async with await open_producer(settings) as producer:
                 for start in range(0, number, 2000):
                     await producer.send_many([Outgoing(*pair) for pair in made[start : start + 2000]])
-            results: dict[str, list[dict[str, float]]] = {"10": [], "1000": [], "floor": []}
+            results: dict[str, list[dict[str, float]]] = {
+                kind: [] for kind in ("10", "1000", "10000", "floor", "simulate")
+            }
             for turn in range(rounds):
                 for kind, found in results.items():
                     state = int(results["10"][0]["state"]) if kind == "floor" else 0
+                    if kind == "simulate":
+                        state = visitors
                     found.append(await run_child(kind, bootstrap, url, f"b{turn}-{kind}", number, state))
             _show(results, number)
 
@@ -232,8 +254,8 @@ def _show(results: dict[str, list[dict[str, float]]], number: int) -> None:
 
     floor = of("floor", "cpu")
     print(f"{'':<22}{'events/s':>10}{'CPU µs/event':>14}{'of the floor':>14}{'memory MB':>11}")
-    for kind in ("floor", "10", "1000"):
-        name = "floor" if kind == "floor" else f"engine, {int(kind):,} maps"
+    for kind in ("floor", "10", "1000", "10000", "simulate"):
+        name = f"engine, {int(kind):,} maps" if kind.isdecimal() else kind
         ratio = floor / of(kind, "cpu")
         print(f"{name:<22}{number / of(kind, 'seconds'):>10,.0f}{of(kind, 'cpu') / number * 1e6:>14.1f}"
               f"{ratio:>14.2f}{of(kind, 'memory'):>11.0f}")  # fmt: skip
@@ -244,6 +266,9 @@ def main(arguments: Sequence[str]) -> None:
     configure_logging("error", "text")
     if arguments[:1] == ["--child"]:
         kind, bootstrap, url, name, total, state = arguments[1:]
+        if kind == "simulate":
+            print(json.dumps(measure_simulate(1000, int(total), visitors=int(state))))
+            return
         asyncio.run(_child(kind, bootstrap, url, name, int(total), int(state)))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

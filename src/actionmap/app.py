@@ -25,7 +25,7 @@ from actionmap.consume.ends import cluster_id, has_record, log_ends, read_record
 from actionmap.consume.kafka import EMBEDDED_CLUSTER
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
-from actionmap.engine import Engine, Options, refresh_regularly
+from actionmap.engine import Engine, Options, policy_of, refresh_regularly
 from actionmap.errors import ActionmapError, SettingsError
 from actionmap.pipeline import Lane
 from actionmap.process import (
@@ -180,6 +180,8 @@ def build_api(
         health=parts.health,
         log_ends=partial(log_ends, *where),
         replays=Replays(parts.store, producer, partial(read_record, *where)),
+        producer=producer,
+        policy=policy_of(parts.settings),
         metrics=parts.metrics,
         secret_is_set=secret_is_set,
         egress_hosts=parts.settings.egress_hosts,

@@ -47,7 +47,9 @@ class Batch:
 
     def note_timers(self, due: Iterable[tuple[str, int]]) -> None:
         """Remember which of the visitors loaded have a timer in the store; one that is stored no more loses it."""
-        self.timers_before = {id_: visitor.next_due for id_, visitor in self.visitors.items() if visitor.waits}
+        self.timers_before = {
+            id_: visitor.next_due for id_, visitor in self.visitors.items() if visitor.next_due is not None
+        }
         self.timers_before.update((id_, at) for id_, at in due if id_ not in self.visitors)
 
     def add(self, event: Event, decision: Decision) -> None:
@@ -87,9 +89,7 @@ class Batch:
 
     def _timers(self) -> list[tuple[str, int | None]]:
         before = self.timers_before
-        after = {
-            id_: visitor.next_due for id_ in self.changed if (visitor := self.visitors[id_]).waits or id_ in before
-        }
+        after = {id_: due for id_ in self.changed if (due := self.visitors[id_].next_due) is not None or id_ in before}
         gone = {id_: None for id_ in before if id_ not in self.visitors}
         return [(id_, due) for id_, due in (after | gone).items() if due != before.get(id_)]
 
@@ -126,7 +126,7 @@ class Batch:
         for letter in self.dead_letters:
             metrics.dead_letters.labels(letter.kind, letter.reason).inc()
         outcomes = Counter(decision.outcome for _, decision in self.decisions)
-        metrics.timers.inc(outcomes.pop("timer", 0))
+        metrics.timers.inc(outcomes.pop("timer", 0) + outcomes.pop("expiry", 0))
         verdicts = Counter((one.action_map, one.reason) for _, decision in self.decisions for one in decision.verdicts)
         missing = Counter(mapping for _, decision in self.decisions for mapping in decision.missing_lookups)
         for mapping, number in missing.items():

@@ -12,11 +12,17 @@ from actionmap.visitor import Visitor
 #: Why a map fired or did not (semantics §5). One word per reason, everywhere.
 Reason = Literal[
     "fired",
+    # All but sending: the map is in shadow mode.
+    "shadow",
     "condition-false",
     "not-live",
     "outside-dates",
+    "outside-schedule",
     "page-url",
     "capped",
+    "holdout",
+    # Another map of its exclusive group stands before it.
+    "outranked",
     "lookup-missing",
     "unrenderable",
     "error",
@@ -40,8 +46,9 @@ class Decision(Struct, frozen=True, gc=False):
     """What one event, or one timer, leads to."""
 
     #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over;
-    #: ``replayed``: judged again by the maps that had broken on it.
-    outcome: Literal["judged", "duplicate", "late", "timer", "replayed"]
+    #: ``expiry``: a membership was; ``replayed``: judged again by the maps that had broken on it.
+    #: ``refused``: an assignment to what is no external segment.
+    outcome: Literal["judged", "duplicate", "late", "timer", "expiry", "replayed", "refused"]
     #: The visitor with this event in it.
     visitor: Visitor
     verdicts: tuple[Verdict, ...] = ()
@@ -50,3 +57,5 @@ class Decision(Struct, frozen=True, gc=False):
     dead_letters: tuple[DeadLetter, ...] = ()
     #: Mappings that had no value, as ``map/field``.
     missing_lookups: tuple[str, ...] = ()
+    #: What maps in shadow mode would owe.
+    shadowed: tuple[Delivery, ...] = ()

@@ -245,7 +245,16 @@ class Engine:
 
 async def refresh_regularly(registry: Registry) -> None:
     """Keep the rulebook of ``registry`` the newest one, for ever."""
-    while True:
-        await asyncio.sleep(_REFRESH_EVERY_S)
-        with suppress(Unreachable):  # the lanes say so, and wait
-            await registry.refresh()
+
+    async def tidy() -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_EVERY_S)
+            await registry.tidy()
+
+    async with asyncio.TaskGroup() as group:
+        # Merging takes seconds, in which changes are still taken over.
+        group.create_task(tidy(), name="rulebook tidy")
+        while True:
+            await asyncio.sleep(_REFRESH_EVERY_S)
+            with suppress(Unreachable):  # the lanes say so, and wait
+                await registry.refresh()

@@ -17,6 +17,8 @@ from msgspec import Struct
 RESERVED_EVENTS = frozenset(
     {"webhook_succeeded", "webhook_failed", "segment_assigned", "segment_unassigned", "visitor_erased"}
 )
+#: Those by which others assign a visitor to a segment.
+ASSIGNMENT_EVENTS = frozenset({"segment_assigned", "segment_unassigned"})
 #: What an event may be called.
 EVENT_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.]{0,99}$"
 #: The event that counts as a page view.
@@ -96,7 +98,7 @@ class Page(Struct, frozen=True, omit_defaults=True, gc=False):
         return _remembered_split(url) if len(url) <= MEMOISED_CHARACTERS else split_url(url)
 
 
-class Event(Struct, frozen=True, gc=False):
+class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     """One fact about one visitor. Times are integers: milliseconds since 1970-01-01T00:00:00Z."""
 
     #: Unique per visitor; ``topic/partition/offset`` where the sender gave none.
@@ -116,12 +118,15 @@ class Event(Struct, frozen=True, gc=False):
     language: str | None = None
     attributes: dict[str, Any] = {}
     traits: dict[str, Any] = {}
-    #: Bytes of its record.
+    #: Bytes of its record, and the record's offset.
     size: int = 0
+    offset: int = -1
     #: It was evaluated before, and these maps broke: they alone judge it again.
     only_maps: tuple[str, ...] = ()
 
 
+#: The last moment that can be written: a timer may be due after it.
+_LAST_MILLIS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -133,5 +138,6 @@ def to_millis(moment: datetime) -> int:
 
 def to_rfc3339(millis: int) -> str:
     """``millis`` since 1970 as RFC 3339 text in UTC with three decimals, e.g. ``2026-11-21T19:15:00.123Z``."""
+    millis = min(millis, _LAST_MILLIS)
     moment = datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

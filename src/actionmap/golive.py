@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from actionmap.catalog.addresses import Network, static_findings
+from actionmap.catalog.compile import asked_segments
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
 from actionmap.catalog.parse import nearest
-from actionmap.catalog.rulebook import asked_segments
 from actionmap.errors import NotFound
 from actionmap.event import to_millis, to_rfc3339
 from actionmap.store.durability import Guarantees

@@ -10,8 +10,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import uvicorn
@@ -33,8 +33,25 @@ def wall_clock() -> int:
 def tune_garbage_collector() -> None:
     """Keep the collector from going through rulebook and visitors, which hold no garbage, at every turn."""
     gc.collect()
-    gc.freeze()
+    keep_from_collector()
     gc.set_threshold(50_000, 20, 100)
+
+
+def keep_from_collector() -> None:
+    """Take all that there is now for no garbage: what is thrown away later is freed as its last user lets go of it."""
+    gc.freeze()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """While much is built that holds no garbage, the collector would go through it again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def end_with_parent() -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import Document
 from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_definition
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.errors import ActionmapError, DefinitionError
-from actionmap.store.protocols import DefinitionStore
+from actionmap.process import collector_paused, keep_from_collector
+from actionmap.store.protocols import Changes, DefinitionStore, Revision
 from actionmap.telemetry import logger
+
+#: Definitions, and the version of each, by key ``Kind/name``.
+Definitions = dict[str, Definition]
+Versions = dict[str, int]
+
+#: More definitions than this are not left to Python's collector to go through again and again.
+_MANY = 1_000
 
 
 class StoredDefinition(msgspec.Struct, frozen=True):
@@ -29,12 +41,17 @@ _decoder = msgspec.json.Decoder(StoredDefinition)
 
 
 class Registry:
-    """The definitions of one store, as last read; ``rulebook`` is swapped as a whole."""
+    """The definitions of one store, as last read; ``rulebook`` is swapped as a whole.
+
+    Compiling goes on in a thread, so that a process goes on evaluating meanwhile; what has not changed is taken over.
+    """
 
     def __init__(self, store: DefinitionStore) -> None:
         self._store = store
         self._log = logger("registry")
-        #: Definitions, and the version of each, by key ``Kind/name``.
+        self._refreshing = asyncio.Lock()
+        #: What is in use, and what was seen last: a revision that is refused is not read again and again.
+        self._in_use = self._seen = Revision()
         self.definitions: Mapping[str, Definition] = {}
         self.versions: Mapping[str, int] = {}
         self.rulebook: Rulebook = compile_rulebook({})
@@ -54,24 +71,67 @@ class Registry:
         Raises:
             Unreachable: the store does not answer.
         """
-        if await self._store.revision() == self.revision:
+        if await self._store.revision() == self._seen:
             return False
-        revision, stored = await self._store.read()
-        if revision == self.revision:
-            return False
-        try:
-            definitions, versions = _decoded(stored)
-            rulebook = compile_rulebook(definitions, revision, versions)
-        except (DefinitionError, msgspec.DecodeError) as error:
-            if self.refused != str(error):
-                self._log.error("rulebook.refused", revision=revision, in_use=self.revision, reason=str(error))
-            self.refused = str(error)
-            return False
-        if revision < self.revision:
-            self._log.error("rulebook.went_back", revision=revision, from_revision=self.revision,
+        async with self._refreshing:
+            changes = await self._store.changes(self._in_use)
+            if changes.revision == self._in_use:
+                return False
+            try:
+                taken = await asyncio.to_thread(self._taken_over, changes)
+            except (DefinitionError, msgspec.DecodeError) as error:
+                self._refuse(changes.revision, str(error))
+                return False
+            self._swap(*taken)
+            self._seen = self._in_use = changes.revision
+            if len(changes.definitions) > _MANY:
+                keep_from_collector()
+        return True
+
+    def _taken_over(self, changes: Changes) -> tuple[Definitions, Versions, Rulebook]:
+        with collector_paused() if len(changes.definitions) > _MANY else nullcontext():
+            return self._read(changes)
+
+    def _read(self, changes: Changes) -> tuple[Definitions, Versions, Rulebook]:
+        definitions: Definitions = {} if changes.whole else dict(self.definitions)
+        versions: Versions = {} if changes.whole else dict(self.versions)
+        for key, raw in changes.definitions.items():
+            if raw is None:
+                definitions.pop(key, None)
+                versions.pop(key, None)
+                continue
+            entry = _decoder.decode(raw)
+            definitions[key] = parse_definition(Document(data=entry.definition), entry.kind)
+            versions[key] = entry.version
+        return definitions, versions, compile_rulebook(definitions, changes.revision.number, versions, self.rulebook)
+
+    def _refuse(self, revision: Revision, reason: str) -> None:
+        if self.refused != reason:
+            self._log.error("rulebook.refused", revision=revision.number, in_use=self.revision, reason=reason)
+        self.refused, self._seen = reason, revision
+
+    def _swap(self, definitions: Definitions, versions: Versions, rulebook: Rulebook) -> None:
+        if rulebook.revision < self.revision:
+            self._log.error("rulebook.went_back", revision=rulebook.revision, from_revision=self.revision,
                             means="the store lost definitions; apply them again")  # fmt: skip
         self.definitions, self.versions, self.rulebook, self.refused = definitions, versions, rulebook, ""
-        self._log.info("rulebook.loaded", revision=revision, maps=len(rulebook.maps), hash=rulebook.content_hash[:12])
+        self._log.info("rulebook.loaded", revision=rulebook.revision, maps=len(rulebook.maps),
+                       hash=rulebook.content_hash[:12])  # fmt: skip
+
+    async def tidy(self) -> bool:
+        """Merge the layers that changes have left in the index, when there are many; True when there were."""
+        index = self.rulebook.index
+        if not index.overgrown:
+            return False
+        merged = await asyncio.to_thread(index.merged)
+        async with self._refreshing:
+            newest = self.rulebook.index
+            if newest is not index:
+                merged = await asyncio.to_thread(merged.brought_to, newest)
+            # The conditions of definitions that are gone go with them.
+            parts = replace(self.rulebook.parts, conditions={})
+            self.rulebook = replace(self.rulebook, index=merged, parts=parts)
+        keep_from_collector()
         return True
 
     async def change(self, changed: Mapping[str, Definition], deleted: frozenset[str] = frozenset()) -> int:
@@ -85,23 +145,18 @@ class Registry:
         """
         if self.refused:
             raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
-        after = {key: value for key, value in self.definitions.items() if key not in deleted} | dict(changed)
-        versions = {key: self.versions.get(key, 0) + 1 for key in changed}
-        compile_rulebook(after, self.revision + 1, {**self.versions, **versions})
-        stored = {
-            key: msgspec.json.encode(StoredDefinition(versions[key], definition.kind_name, definition.as_written()))
-            for key, definition in changed.items()
-        }
-        revision = await self._store.write(self.revision, stored, sorted(deleted))
+        from_revision = self.revision
+        stored = await asyncio.to_thread(self._checked, changed, deleted)
+        revision = await self._store.write(from_revision, stored, sorted(deleted))
         await self.refresh()
         return revision
 
-
-def _decoded(stored: Mapping[str, bytes]) -> tuple[dict[str, Definition], dict[str, int]]:
-    definitions: dict[str, Definition] = {}
-    versions: dict[str, int] = {}
-    for key, raw in stored.items():
-        entry = _decoder.decode(raw)
-        definitions[key] = parse_definition(Document(data=entry.definition), entry.kind)
-        versions[key] = entry.version
-    return definitions, versions
+    def _checked(self, changed: Mapping[str, Definition], deleted: frozenset[str]) -> dict[str, bytes]:
+        """The stored forms of ``changed``, when the set as it would be then compiles."""
+        after = {key: value for key, value in self.definitions.items() if key not in deleted} | dict(changed)
+        versions = {key: self.versions.get(key, 0) + 1 for key in changed}
+        compile_rulebook(after, self.revision + 1, {**self.versions, **versions}, self.rulebook)
+        return {
+            key: msgspec.json.encode(StoredDefinition(versions[key], definition.kind_name, definition.as_written()))
+            for key, definition in changed.items()
+        }

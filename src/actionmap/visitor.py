@@ -75,23 +75,42 @@ class Session(Struct, omit_defaults=True, gc=False):
     last_page: Page | None = None
     search_terms: list[str] = []
     attributes: dict[str, Any] = {}
-    #: Counter (``Count.counter``) → the smallest times of its events, ascending, as many as any map asks for.
+    #: Counter (``windows.Counter.key``) → the smallest times of its events, ascending, as many as any map asks for.
     counts: dict[str, list[int]] = {}
-    #: Action map → how often it fired in this session.
+    #: Sequence (``windows.Sequence.key``) → how far its events have come.
+    tracks: dict[str, Track] = {}
+    #: Action map, or exclusive group, whose firings are capped → how often it fired in this session.
     fired: dict[str, int] = {}
+    #: Segment of this session that expires → when its ``when`` was last true.
+    held: dict[str, int] = {}
+
+
+class Track(Struct, frozen=True, omit_defaults=True, gc=False):
+    """How far the events of one sequence have come. Times in milliseconds since 1970."""
+
+    #: Step → the latest start of a chain that has come to it, among the events that are not kept; -1 without one.
+    reached: list[int]
+    #: Time of the newest event that is not kept; -1 without one.
+    until: int = -1
+    #: The newest events that are steps or break the sequence, by time: an earlier one may still come between.
+    times: list[int] = []
+    #: What each of them is (``windows.Sequence``).
+    marks: list[int] = []
 
 
 class Wait(Struct, frozen=True, omit_defaults=True, gc=False):
     """What is remembered until its time comes: a match that fires later, or an event that another one should follow."""
 
     action_map: str
-    kind: Literal["delay", "absence"]
-    #: Stream time at which it fires, in milliseconds since 1970.
-    due: int
+    kind: Literal["delay", "absence", "nextSession"]
+    #: Stream time at which it fires, in milliseconds since 1970; None: when the next session begins.
+    due: int | None
     #: The event that matched, or that started the wait.
     event: Event
     #: Number of the session of that event.
     session: int
+    #: How often the map had matched at this event before.
+    occurrence: int = 0
 
 
 class Visitor(Struct, omit_defaults=True, gc=False):
@@ -109,6 +128,26 @@ class Visitor(Struct, omit_defaults=True, gc=False):
     variables: dict[str, Any] = {}
     #: Segments the visitor is a member of, sorted.
     segments: list[str] = []
+    #: Segment that expires → when its ``when`` was last true.
+    held: dict[str, int] = {}
+    #: Segment that others assigned → when.
+    assigned: dict[str, int] = {}
+    #: When the first membership may end by itself; None when none does. It may look too early, never too late.
+    look_at_segments: int | None = None
+    #: Counter (``windows.Counter.key``) of a lifetime or a duration → times of its events, ascending.
+    counts: dict[str, list[int]] = {}
+    #: Sequence (``windows.Sequence.key``) of a lifetime or a duration → how far its events have come.
+    tracks: dict[str, Track] = {}
+    #: Action map, or exclusive group, whose firings are capped for a lifetime → how often it fired.
+    fired: dict[str, int] = {}
+    #: Action map, or exclusive group, whose firings are capped for a duration → when it fired, ascending.
+    fired_at: dict[str, list[int]] = {}
+    #: Offset of the event that was judged last; -1 before there was one.
+    latest_offset: int = -1
+    #: That event, without what no path leads to, where the end of a membership may have to report it.
+    latest: Event | None = None
+    #: Action map that may fire more than once for one event → how often it matched at the one judged last.
+    matched: dict[str, int] = {}
     #: 64-bit hashes of the last 64 event ids, oldest first.
     recent_event_ids: bytes = b""
     #: In the order in which they began.
@@ -118,8 +157,12 @@ class Visitor(Struct, omit_defaults=True, gc=False):
 
     @property
     def next_due(self) -> int | None:
-        """When the first of its waits is due; None without any."""
-        return min([wait.due for wait in self.waits]) if self.waits else None
+        """When the first of its waits is due, or the first membership may end; None when neither is."""
+        first = self.look_at_segments
+        for wait in self.waits:
+            if wait.due is not None and (first is None or wait.due < first):
+                first = wait.due
+        return first
 
     def has_seen(self, event_id_hash: bytes) -> bool:
         """True when ``event_id_hash`` (from `hash_event_id`) is among the last 64."""

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from actionmap.errors import Rejected
 from actionmap.event import (
+    ASSIGNMENT_EVENTS,
     EVENT_NAME_PATTERN,
     MAX_EVENT_BYTES,
     MAX_EVENT_DEPTH,
@@ -70,8 +71,13 @@ def parse_event(value: bytes) -> WireEvent:
     return parse_and_count(value)[0]
 
 
-def parse_and_count(value: bytes) -> tuple[WireEvent, int]:
-    """As `parse_event`, with the number of unknown top-level keys: they are kept out of state, and counted."""
+def parse_and_count(value: bytes, *, own: bool = False) -> tuple[WireEvent, int]:
+    """As `parse_event`, with the number of unknown top-level keys: they are kept out of state, and counted.
+
+    Args:
+        value: See `parse_event`.
+        own: Whether actionmap itself gave the event, and may have given it a reserved name.
+    """
     if len(value) > MAX_EVENT_BYTES:
         raise Rejected("too-large", f"{len(value):,} bytes; at most {MAX_EVENT_BYTES:,} are taken")
     # More brackets than levels allowed is rare, and the only case in which levels must be counted.
@@ -84,7 +90,7 @@ def parse_and_count(value: bytes) -> tuple[WireEvent, int]:
         event, unknown = _decoded(value)
     if event.timestamp is not None and not _EARLIEST <= event.timestamp <= _LATEST:
         raise Rejected("invalid-field", "timestamp: its year in UTC is not one of 1 to 9999")
-    if event.event_name in RESERVED_EVENTS:
+    if event.event_name in RESERVED_EVENTS and not (own and event.event_name in ASSIGNMENT_EVENTS):
         raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
     return event, unknown
 

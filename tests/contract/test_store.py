@@ -14,7 +14,7 @@ from actionmap.embedded import embedded_store
 from actionmap.errors import ActionmapError, Conflict, FenceMoved, SettingsError, Unreachable
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Store
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Revision, Store
 from actionmap.store.redis import RedisStore
 
 P = 3
@@ -278,15 +278,63 @@ async def test_a_dead_record_can_be_removed_once(store: Store) -> None:
     assert await store.dead_letter(P, "t/3/4") is None
 
 
+NEVER = Revision(-1)
+
+
 async def test_definitions_change_only_from_the_revision_they_were_read_at(store: Store) -> None:
-    assert await store.read() == (0, {})
+    assert await store.changes(NEVER) == (Revision(), {}, True)
     assert await store.write(0, {"Segment/a": b"{}", "Segment/b": b"{}"}, []) == 1
     with pytest.raises(Conflict):
         await store.write(0, {"Segment/c": b"{}"}, [])
     assert await store.write(1, {}, ["Segment/a"]) == 2
 
-    assert await store.read() == (2, {"Segment/b": b"{}"})
-    assert await store.revision() == 2
+    newest = await store.revision()
+    assert newest.number == 2
+    assert await store.changes(NEVER) == (newest, {"Segment/b": b"{}"}, True)
+
+
+async def test_a_reader_gets_what_has_changed_since_its_revision(store: Store) -> None:
+    seen = []
+    for revision, (changed, deleted) in enumerate(
+        [({"Segment/a": b"1", "Segment/b": b"1"}, []), ({"Segment/a": b"2"}, []), ({"Segment/c": b"1"}, ["Segment/b"])]
+    ):
+        await store.write(revision, changed, deleted)
+        seen.append(await store.revision())
+    first, second, third = seen
+
+    assert await store.changes(third) == (third, {}, False)
+    assert await store.changes(second) == (third, {"Segment/c": b"1", "Segment/b": None}, False)
+    everything = {"Segment/a": b"2", "Segment/c": b"1", "Segment/b": None}
+    assert await store.changes(first) == (third, everything, False)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_a_reader_of_a_revision_that_the_store_has_lost_gets_everything(number: int, store: Store) -> None:
+    """The store lost a write, and another one has its number."""
+    for revision in range(3):
+        await store.write(revision, {f"Segment/s{revision}": b"1"}, [])
+    whole = {f"Segment/s{revision}": b"1" for revision in range(3)}
+    assert await store.changes(Revision(number, "lost")) == (await store.revision(), whole, True)
+
+
+async def test_a_reader_that_is_too_far_behind_gets_everything(valkey: str, unique: str) -> None:
+    store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
+    await store.write(0, {"Segment/a": b"1"}, [])
+    first = await store.revision()
+    many = {f"Segment/s{number}": b"1" for number in range(1001)}
+    await store.write(1, many, [])
+    second = await store.revision()
+    assert await store.changes(first) == (second, {"Segment/a": b"1", **many}, True)
+    await store.write(2, {"Segment/a": b"2"}, [])
+    third = await store.revision()
+    assert await store.changes(second) == (third, {"Segment/a": b"2"}, False)
+    for revision in range(3, 1003):
+        await store.write(revision, {"Segment/a": b"%d" % revision}, [])
+        if revision == 3:
+            fourth = await store.revision()
+    assert (await store.changes(third)).whole
+    assert not (await store.changes(fourth)).whole
+    await store.close()
 
 
 async def test_a_store_that_does_not_answer_is_named_with_its_address_and_without_its_password() -> None:
@@ -378,7 +426,7 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
 
 async def test_a_write_whose_answer_was_lost_counts_once_when_it_is_sent_again(valkey: str, unique: str) -> None:
     store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
-    keys = [*store._definition_keys(), f"{unique}:{{definitions}}:tok"]
+    keys = store._definition_keys()
     again = [0, "token", 1, "Segment/a", "{}"]
 
     assert await store._call("write_definitions", keys, again) == [b"ok", 1]

@@ -21,12 +21,16 @@ from actionmap.collect import requests
 from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
+from actionmap.consume.ends import partition_of
+from actionmap.consume.parse import Record, parse_record
+from actionmap.decide import Policy, decide
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.registry import Registry
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Commit, Halt
+from actionmap.store.protocols import Commit, Halt, Revision
 from actionmap.telemetry import Metrics
+from actionmap.visitor import encode_visitor
 from support import definitions, rules
 
 KEYS = {
@@ -71,13 +75,17 @@ class Server:
         async def log_ends() -> dict[int, int]:
             return {0: 99, 1: 12}
 
-        async def read_record(partition: int, offset: int) -> None:
-            """The log holds nothing any more."""
+        #: What the log still holds.
+        self.records: dict[int, Record] = {}
+
+        async def read_record(_: int, offset: int) -> Record | None:
+            return self.records.get(offset)
 
         self.app = create_api(
             collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
             keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
-            log_ends=log_ends, replays=Replays(self.store, producer, read_record), metrics=metrics,
+            log_ends=log_ends, replays=Replays(self.store, producer, read_record), producer=producer, policy=Policy(),
+            metrics=metrics,
             secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
         )  # fmt: skip
 
@@ -266,13 +274,13 @@ async def test_the_set_that_is_read_can_be_put_back_and_changes_nothing(server: 
 
 
 async def test_a_dry_run_tells_what_would_change_and_changes_nothing(server: Server) -> None:
-    before = await server.store.read()
+    before = await server.store.changes(Revision(-1))
     wanted = {"definitions": [{**RULES[2], "description": "new text"}, {**SEGMENT, "name": "new"}]}
     answer = await server.ask("PUT", "definitions", key="key-read", json=wanted, params={"dryRun": True})
     changes = {(change["action"], change["name"]): change["diff"] for change in answer.json()["changes"]}
     assert set(changes) == {("change", "tell-shop"), ("create", "new")}
     assert any("+description: new text" in line for line in changes["change", "tell-shop"])
-    assert await server.store.read() == before
+    assert await server.store.changes(Revision(-1)) == before
 
 
 async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
@@ -286,12 +294,12 @@ async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
 
 @pytest.mark.parametrize("dry_run", [False, True])
 async def test_a_set_with_one_mistake_changes_nothing_at_all(dry_run: bool, server: Server) -> None:
-    before = await server.store.read()
+    before = await server.store.changes(Revision(-1))
     wanted = [{**SEGMENT, "name": "fine"}, {**RULES[3], "action": {"webhook": "nowhere"}}]
     answer = await server.ask("PUT", "definitions", json={"definitions": wanted}, params={"dryRun": dry_run})
     assert answer.status_code == 422
     assert "nowhere" in answer.json()["errors"][0]["message"]
-    assert await server.store.read() == before
+    assert await server.store.changes(Revision(-1)) == before
 
 
 # --- who may, and what is taken
@@ -323,7 +331,7 @@ RIGHTS: list[tuple[str, str, str]] = [
 async def test_without_a_key_or_without_its_right_nothing_is_answered(
     right: str, method: str, path: str, server: Server
 ) -> None:
-    before = await server.store.read()
+    before = await server.store.changes(Revision(-1))
     body = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
     for key in (None, "key-nobody-knows"):
         answer = await server.ask(method, path, key=key, **body)
@@ -335,7 +343,7 @@ async def test_without_a_key_or_without_its_right_nothing_is_answered(
             answer = await server.ask(method, path, key=key, **body)
             assert answer.status_code == 403
             assert right in answer.json()["detail"]
-    assert await server.store.read() == before
+    assert await server.store.changes(Revision(-1)) == before
 
 
 @pytest.mark.parametrize(("right", "method", "path"), [row for row in RIGHTS if row[0] != "ingest"])
@@ -723,3 +731,92 @@ async def test_status_tells_the_lag_of_partitions_that_others_consume(server: Se
     rows = (await server.ask("GET", "status")).json()["partitions"]
 
     assert [(row["partition"], row["lag"]) for row in rows] == [(0, 7), (1, 12)]
+
+
+# --- why, and visitors
+
+
+async def remember(server: Server, visitor_id: str, *names: str) -> None:
+    """Let the store hold a visitor after events with these names."""
+    visitor = None
+    for number, name in enumerate(names):
+        given = {"eventName": name, "visitorId": visitor_id}
+        record = Record("events", 0, number, 1_790_000_000_000 + number * 1000, None, json.dumps(given).encode())
+        server.records[number] = record
+        visitor = decide(parse_record(record).event, visitor, server.registry.rulebook, -1, Policy()).visitor
+    assert visitor is not None
+    partition = partition_of(visitor_id.encode(), 2)
+    fence = await server.store.fence(partition)
+    commit = Commit(expected_token=fence.token, token="t", offset=0, revision=1, stream_time=0,
+                    visitors=[(visitor_id, encode_visitor(visitor))])  # fmt: skip
+    assert (await server.store.apply(partition, commit)).status == "ok"
+
+
+@pytest.mark.parametrize("visitor_id", ["ann", "bob", "käthe"])
+async def test_a_visitor_is_explained_by_what_the_store_holds(visitor_id: str, server: Server) -> None:
+    await remember(server, visitor_id, "order", "visit")
+    found = (await server.ask("GET", "action-maps/each-order/explain", params={"visitorId": visitor_id})).json()
+    assert (found["visitorId"], found["eventName"], found["verdict"]["reason"]) == (
+        visitor_id,
+        "visit",
+        "condition-false",
+    )
+    everything = (await server.ask("GET", "explain", params={"visitorId": visitor_id})).json()
+    assert [one["actionMap"] for one in everything] == sorted(server.registry.rulebook.by_name)
+    server.records.clear()
+    gone = await server.ask("GET", "explain", params={"visitorId": visitor_id})
+    assert (gone.status_code, "no more; give an event" in gone.json()["detail"]) == (404, True)
+
+
+async def test_an_event_is_explained_after_those_before_it_and_changes_nothing(server: Server) -> None:
+    await remember(server, "ann", "visit")
+    events = [{"eventName": "visit", "visitorId": "ann"}, {"eventName": "order", "visitorId": "ann"}]
+    found = (await server.ask("POST", "action-maps/each-order/explain", json={"events": events})).json()
+    assert found["verdict"]["reason"] == "fired"
+    assert (await server.ask("POST", "explain", json={"events": events})).json()[0]["actionMap"] == "each-order"
+    again = (await server.ask("GET", "action-maps/each-order/explain", params={"visitorId": "ann"})).json()
+    assert again["eventName"] == "visit"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "the body is"),
+        ({"events": []}, "the body is"),
+        ({"events": [{"eventName": "a"}]}, "events.0: invalid-field"),
+        ({"events": [{"eventName": "a", "visitorId": "v"}, {"eventName": "a", "visitorId": "w"}]}, "of one visitor"),
+        ({"events": ["a"]}, "events.0: not-an-object"),
+    ],
+)
+async def test_what_is_no_event_cannot_be_explained(body: Any, said: str, server: Server) -> None:
+    answer = await server.ask("POST", "action-maps/each-order/explain", json=body)
+    assert (answer.status_code, said in answer.json()["detail"]) == (400, True)
+
+
+async def test_who_and_what_is_unknown_cannot_be_explained(server: Server) -> None:
+    nobody = await server.ask("GET", "explain", params={"visitorId": "nobody"})
+    assert (nobody.status_code, nobody.json()["detail"]) == (404, "there is no visitor 'nobody'")
+    events = {"events": [{"eventName": "a", "visitorId": "v"}]}
+    assert (await server.ask("POST", "action-maps/each-ordr/explain", json=events)).status_code == 404
+    assert (await server.ask("GET", "explain", key="key-ingest", params={"visitorId": "v"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("segment", "status", "said"),
+    [
+        ("unknown", 404, "there is no Segment"),
+        (SEGMENT["name"], 409, "follows its when"),
+        ("off", 409, "inactive"),
+        ("vip", 503, "not connected"),
+    ],
+)
+async def test_only_an_active_external_segment_is_assigned(
+    segment: str, status: int, said: str, server: Server
+) -> None:
+    for name, active in (("vip", True), ("off", False)):
+        made = {"kind": "Segment", "name": name, "external": True, "active": active}
+        assert (await server.ask("POST", "segments", json=made)).status_code == 201
+    for method in ("PUT", "DELETE"):
+        answer = await server.ask(method, f"visitors/ann/segments/{segment}")
+        assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+    assert (await server.ask("PUT", "visitors/ann/segments/vip", key="key-read")).status_code == 403

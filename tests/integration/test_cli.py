@@ -21,8 +21,8 @@ from support import event, rules
 
 COMMANDS = [
     (), ("demo",), ("dev",), ("run",), ("serve",), ("send",), ("plan",), ("apply",), ("export",), ("lint",),
-    ("check-golive",), ("simulate",), ("status",), ("openapi",), ("deliveries",), ("deliveries", "list"),
-    ("dead-letters",), ("dead-letters", "list"),
+    ("check-golive",), ("simulate",), ("test",), ("explain",), ("status",), ("openapi",),
+    ("deliveries",), ("deliveries", "list"), ("dead-letters",), ("dead-letters", "list"),
 ]  # fmt: skip
 NOWHERE = "127.0.0.1:1"
 FIRST_FOUR = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
@@ -183,6 +183,84 @@ def test_events_that_cannot_be_read_cannot_be_simulated(actionmap: Run, content:
     if content is not None:
         (folder / "e.gz").write_bytes(content)
     failed(actionmap("simulate", "rules", "--events", "e.gz", cwd=folder), "cannot read e.gz")
+
+
+def test_simulate_against_another_folder_shows_what_fires_differently(actionmap: Run, folder: Path) -> None:
+    changed = rules()
+    changed[3]["mode"] = "shadow"
+    write(folder / "changed", changed)
+    (folder / "events.jsonl").write_bytes(event("a", eventId="1", timestamp="2026-01-01T00:00:01Z"))
+    asked = ("simulate", "changed", "--against", "rules", "--events", "events.jsonl")
+    done = actionmap(*asked, "--format", "jsonl", cwd=folder)
+    assert done.returncode == 1
+    [difference] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (difference["change"], difference["actionMap"], difference["eventId"]) == ("disappears", "each-order", "1")
+    assert "0 firings, 1 before: 0 appear, 1 disappear, 0 change; 1 visitors" in actionmap(*asked, cwd=folder).stdout
+    same = actionmap("simulate", "rules", "--against", "rules", "--events", "events.jsonl", cwd=folder)
+    assert same.returncode == 0
+
+
+def test_simulate_shows_the_firings_of_shadow_maps_when_asked(actionmap: Run, tmp_path: Path) -> None:
+    shadow = rules()
+    shadow[3]["mode"] = "shadow"
+    write(tmp_path / "rules", shadow)
+    (tmp_path / "events.jsonl").write_bytes(event("a", eventId="1", timestamp="2026-01-01T00:00:01Z"))
+    asked = ("simulate", "rules", "--events", "events.jsonl", "--format", "jsonl")
+    assert actionmap(*asked, cwd=tmp_path).stdout == ""
+    [firing] = actionmap(*asked, "--shadow", cwd=tmp_path).stdout.splitlines()
+    assert (json.loads(firing)["actionMap"], json.loads(firing)["mode"]) == ("each-order", "shadow")
+
+
+CASE = """
+- name: an order
+  events: [{eventId: one, eventName: order, visitorId: a, timestamp: "2026-01-01T00:00:01Z"}]
+  fires: [{actionMap: each-order, visitorId: a, eventId: %s}]
+"""
+
+
+def test_test_runs_the_cases_beside_the_rules(actionmap: Run, folder: Path) -> None:
+    failed(actionmap("test", "rules", cwd=folder), "there are no test cases")
+    (folder / "rules" / "shop.cases.yaml").write_text(CASE % "one")
+    done = actionmap("test", "rules", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "1 of 1 cases passed\n")
+    (folder / "rules" / "shop.cases.yaml").write_text(CASE % "two")
+    done = actionmap("test", "rules", cwd=folder)
+    assert done.returncode == 1
+    assert "rules/shop.cases.yaml:4: error: an order: each-order for a at two did not fire" in done.stdout
+    assert "0 of 1 cases passed" in done.stdout
+
+
+def test_explain_asks_files_about_an_event(actionmap: Run, folder: Path) -> None:
+    (folder / "event.json").write_bytes(event("a", "visit", attributes={"n": 3}))
+    asked = ("explain", "--rules", "rules", "--event", "event.json")
+    done = actionmap(*asked, "--map", "each-order", cwd=folder)
+    assert done.returncode == 0
+    assert "each-order: condition-false" in done.stdout
+    assert 'the event is order; seen: "visit"' in done.stdout
+    found = json.loads(actionmap(*asked, "--map", "each-order", "--format", "json", cwd=folder).stdout)
+    assert (found["verdict"]["reason"], found["short"], found["trigger"]["kind"]) == ("condition-false", 1, "event")
+    assert [one["actionMap"] for one in json.loads(actionmap(*asked, "--format", "json", cwd=folder).stdout)]
+    (folder / "event.json").write_bytes(event("a", "visit") + b"\n" + event("a"))
+    assert "each-order: fired" in actionmap(*asked, "--map", "each-order", cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "give either --visitor ID or --event FILE"),
+        (("--visitor", "a", "--event", "e"), "give either --visitor ID or --event FILE"),
+        (("--visitor", "a", "--rules", "rules"), "files, which know no visitors"),
+        (("--event", "nowhere.json", "--rules", "rules"), "cannot read nowhere.json"),
+        (("--event", "bad.json", "--rules", "rules"), "bad.json:1: no JSON"),
+        (("--event", "empty.json", "--rules", "rules"), "empty.json holds no event"),
+        (("--event", "wrong.json", "--rules", "rules"), "event 1: invalid-field"),
+        (("--event", "good.json", "--rules", "rules", "--map", "each-ordr"), "did you mean 'each-order'"),
+    ],
+)
+def test_what_cannot_be_explained_says_so(actionmap: Run, args: tuple[str, ...], said: str, folder: Path) -> None:
+    for name, text in (("bad", b"{"), ("empty", b"\n"), ("wrong", b"{}"), ("good", event("a"))):
+        (folder / f"{name}.json").write_bytes(text)
+    failed(actionmap("explain", *args, cwd=folder), said)
 
 
 def test_openapi_prints_the_document_and_nothing_else(actionmap: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.collect.producer import EventProducer, Outgoing, Stored
 from actionmap.collect.topic import ensure_topic
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from actionmap.catalog.rulebook import CompiledSegment, Rulebook, compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.rulebook import CompiledSegment, Rulebook
 from actionmap.decide import Policy
 from actionmap.errors import Unreachable
 from actionmap.pipeline import QUEUE_RECORDS, Lane, LaneEnvironment
@@ -176,7 +177,7 @@ async def test_an_event_whose_evaluation_fails_becomes_a_dead_letter(store: Watc
             raise ZeroDivisionError("what nobody thought of")
         return False
 
-    book = rulebook(segments=(CompiledSegment("odd", fails_for_one),))
+    book = rulebook(segments=(CompiledSegment("odd", fails_for_one, None, in_session=False),))
     log.append(event("poison"), event("v"), event("poison"))
     async with running(environment(store, rulebook=lambda: book), log):
         await store.evaluated(2)

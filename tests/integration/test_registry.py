@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.errors import Conflict, DefinitionError
 from actionmap.registry import Registry
 from actionmap.store.memory import MemoryStore
+from actionmap.store.protocols import Revision
 from support import definitions, rules
 
 RULES = definitions(rules())
@@ -56,13 +57,13 @@ async def test_each_definition_counts_its_own_versions(registry: Registry) -> No
 async def test_a_change_that_does_not_hang_together_changes_nothing_at_all(
     store: MemoryStore, registry: Registry
 ) -> None:
-    before = await store.read()
+    before = await store.changes(Revision(-1))
     fine = changed("ActionMap/each-order", active=False)
 
     with pytest.raises(DefinitionError, match="there is no Webhook 'tell-shop'"):
         await registry.change(fine, frozenset({"Webhook/tell-shop"}))
 
-    assert await store.read() == before
+    assert await store.changes(Revision(-1)) == before
     assert registry.definitions == RULES
 
 
@@ -94,7 +95,7 @@ async def test_of_two_changes_made_from_the_same_revision_the_second_is_refused(
 async def test_a_revision_that_does_not_compile_is_refused_and_the_last_good_one_stays_until_it_is_mended(
     key: str, stored: bytes, store: MemoryStore, registry: Registry
 ) -> None:
-    _, good = await store.read()
+    _, good, _ = await store.changes(Revision(-1))
     await store.write(1, {key: stored}, [])
 
     assert not await registry.refresh()
@@ -108,3 +109,53 @@ async def test_a_revision_that_does_not_compile_is_refused_and_the_last_good_one
     assert await registry.refresh()
     assert registry.refused == ""
     assert registry.revision == 3
+
+
+class Forgetful(MemoryStore):
+    """Loses its last write when it is told to."""
+
+    def lose(self, before: dict[str, bytes]) -> None:
+        self._revision -= 1
+        self._tokens.pop()
+        self._changes.pop()
+        self._definitions = dict(before)
+
+
+async def test_another_write_under_the_number_of_a_lost_one_is_taken_over() -> None:
+    store = Forgetful()
+    writer, reader = Registry(store), Registry(store)
+    await writer.change(RULES)
+    before = dict(store._definitions)
+    await writer.change(changed("ActionMap/each-order", priority="high"))
+    await reader.refresh()
+    store.lose(before)
+    other = Registry(store)
+    await other.refresh()
+    await other.change(changed("ActionMap/each-order", active=False))
+
+    assert await reader.refresh()
+    assert reader.revision == other.revision == 2
+    assert reader.definitions == other.definitions
+    assert "each-order" not in reader.rulebook.by_name
+
+
+async def test_changes_are_taken_over_one_by_one_and_merged_when_there_are_many(
+    store: MemoryStore, registry: Registry
+) -> None:
+    reader = Registry(store)
+    await reader.refresh()
+    kept = reader.rulebook.by_name["first-visit"]
+    assert not await reader.tidy()
+    while not reader.rulebook.index.overgrown:
+        for turn in range(40):
+            priority = "high" if turn % 2 else "low"
+            made = RULES["ActionMap/each-order"].model_copy(update={"name": f"copy-{turn}", "priority": priority})
+            await registry.change({made.key: made})
+        await reader.refresh()
+        extra = RULES["ActionMap/each-order"].model_copy(update={"name": f"copy-{reader.revision}"})
+        await registry.change({extra.key: extra})
+    await reader.refresh()
+    assert reader.rulebook.by_name["first-visit"] is kept
+    assert await reader.tidy()
+    assert not reader.rulebook.index.overgrown
+    assert [one.name for one, _ in reader.rulebook.index.entries()] == [one.name for one in reader.rulebook.maps]

@@ -1,7 +1,7 @@
 """A dead record goes through Kafka again: judged anew if it never was, else by the maps that broke on it."""
 
 import asyncio
-import dataclasses
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from actionmap.admin.deliveries import Replays
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.collect.producer import EventProducer, Outgoing
 from actionmap.collect.topic import ensure_topic
 from actionmap.consume.ends import read_record
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
+from actionmap.consume.parse import OWN_HEADER
 from actionmap.decide import Policy
 from actionmap.pipeline import Lane, LaneEnvironment
 from actionmap.process import wall_clock
@@ -88,8 +90,9 @@ def breaking(rulebook: Rulebook, name: str) -> Rulebook:
     def test(_: Any) -> bool:
         raise TypeError("a fault")
 
-    maps = [dataclasses.replace(one, test=test) if one.name == name else one for one in rulebook.maps]
-    return dataclasses.replace(rulebook, maps=tuple(maps), by_name={one.name: one for one in maps})
+    faulty = compile_rulebook(definitions(rules()), rulebook.revision)
+    object.__setattr__(faulty.by_name[name], "test", test)
+    return faulty
 
 
 async def test_a_record_that_is_still_no_event_becomes_a_dead_letter_again_at_its_new_position(engine: Engine) -> None:
@@ -138,3 +141,23 @@ async def test_a_record_replayed_twice_owes_once(engine: Engine) -> None:
         assert await engine.replays.replay(0, letter) == ""
     await engine.store.evaluated(2, 0)
     assert await engine.owed() == [("each-order", f"{topic}/0/0")]
+
+
+async def test_an_assignment_goes_through_the_topic_and_takes_its_place_among_the_events(
+    broker: str, unique: str
+) -> None:
+    """As REST sends it; the same name from a producer of the website is a dead letter."""
+    await ensure_topic(broker, unique, 1)
+    vip = {"kind": "Segment", "name": "vip", "external": True}
+    engine = Engine(broker, unique, compile_rulebook(definitions([*rules(), vip]), 1))
+    given = {"eventName": "segment_assigned", "visitorId": "v", "attributes": {"segment": "vip"}}
+    async with engine.running():
+        await engine.send(event("v"), json.dumps(given).encode())
+        await engine.producer.send_record(None, b"v", json.dumps(given).encode(), [(OWN_HEADER, b"1")])
+        await engine.send(event("v"))
+        await engine.store.evaluated(3, 0)
+    [stored] = await engine.store.load(0, ["v"])
+    assert stored is not None
+    visitor = decode_visitor(stored)
+    assert (visitor.segments, visitor.event_count) == (["vip"], 2)
+    assert await engine.dead() == {f"{unique}/0/1": "reserved-event"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_pipeline import environment, owed_ids, running, visitor
 
-from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.errors import Unreachable
 from actionmap.pipeline import Lane
 from actionmap.store.protocols import Applied, Commit

@@ -27,7 +27,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from msgspec.structs import replace
 from rich.progress import track
 
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import parse_record
 from actionmap.decide import Policy, Timeline
 from actionmap.delivery import Delivery
@@ -48,10 +49,22 @@ def _rulebooks() -> list[list[dict[str, Any]]]:
     written = rules()
     written[4]["activation"] = {"type": "delay", "delaySeconds": 300}
     absence = {"after": {"event": "added"}, "of": {"event": "bought"}, "for": "30m"}
-    written.append({"kind": "ActionMap", "name": "abandoned", "trigger": {"absence": absence}, "frequency": "every",
-                    "action": {"webhook": "tell-shop"}})  # fmt: skip
+    added = {"count": {"event": "added", "atLeast": 2, "within": "40m"}}
+    sequence = {"steps": [{"event": "added"}, {"event": "bought"}], "within": "2h", "without": {"event": "order"}}
+    written += [
+        {"kind": "Segment", "name": "keen", "when": added, "expiresAfter": "25m"},
+        _map("abandoned", {"absence": absence}),
+        _map("cooled", {"any": [{"segmentLeft": "keen"}, {"event": "bought"}]}),
+        _map("bought-it", {"sequence": sequence}, exclusiveGroup="sale", frequency={"max": 2, "per": "6h"}),
+        _map("again", {"event": "bought"}, exclusiveGroup="sale", activation="onNextSession"),
+    ]
     without_orders = [one for one in written if one["name"] != "each-order"]
     return [written, without_orders, written[:4]]
+
+
+def _map(name: str, trigger: dict[str, Any], **more: Any) -> dict[str, Any]:
+    made = {"kind": "ActionMap", "name": name, "trigger": trigger, "frequency": "every"}
+    return made | {"action": {"webhook": "tell-shop"}} | more
 
 
 BOOKS = [definitions(written) for written in _rulebooks()]

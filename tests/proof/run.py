@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from scenario import PARTITIONS, Scenario, Written, rules_of
 
 from actionmap.app import open_store
-from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.collect.topic import ensure_topic
 from actionmap.consume.parse import Record
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store

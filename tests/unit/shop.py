@@ -5,12 +5,13 @@ from textwrap import dedent
 
 import msgspec
 
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import read_documents
 from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_documents
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, parse_record
-from actionmap.decide import Policy, decide
+from actionmap.decide import Policy, Timeline, decide
 from actionmap.decision import Decision
 from actionmap.event import Event, to_millis
 from actionmap.visitor import Visitor
@@ -96,3 +97,27 @@ def fired(decision: Decision) -> list[str]:
 def reasons(decision: Decision) -> dict[str, str]:
     """Map → why it fired or did not."""
     return {verdict.action_map: verdict.reason for verdict in decision.verdicts}
+
+
+def played(rules: Rulebook, *events: Event, policy: Policy | None = None) -> list[tuple[float, Decision]]:
+    """What events and the timers between and after them lead to, each with its minute after ten."""
+    timeline = Timeline(rules, policy or Policy(), -1, {})
+    decisions: list[tuple[float, Decision]] = []
+
+    def run(until: int) -> None:
+        while timeline.next_due is not None and timeline.next_due <= until:
+            due = timeline.next_due
+            decisions.extend(((due - TEN) / MINUTE, decision) for _, decision in timeline.run_timers(due, due))
+
+    for one in events:
+        run(one.time - 1)
+        decisions.append(((one.time - TEN) / MINUTE, timeline.take(one)))
+        run(timeline.stream_time)
+    while timeline.next_due is not None:
+        run(timeline.next_due)
+    return decisions
+
+
+def sent(decisions: list[tuple[float, Decision]]) -> list[tuple[float, str]]:
+    """The minute after ten, and the map, of each firing."""
+    return [(minute, name) for minute, decision in decisions for name in fired(decision)]

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import BASE, TEN, after, definitions, event, fired, live, one_map, page, reasons, rulebook
 
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.clauses import ANYTHING
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.index import Index
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide import Policy, decide
 from actionmap.delivery import delivery_id
 
@@ -286,7 +289,8 @@ def broken(rules: Rulebook, name: str) -> Rulebook:
     def explode(_):
         raise ZeroDivisionError("boom")
 
-    return replace(rules, maps=tuple(replace(one, test=explode) if one.name == name else one for one in rules.maps))
+    maps = tuple(replace(one, test=explode) if one.name == name else one for one in rules.maps)
+    return replace(rules, maps=maps, index=Index([(one, ANYTHING) for one in maps]))
 
 
 def test_a_map_that_breaks_is_a_verdict_and_the_others_still_fire():

@@ -1,5 +1,7 @@
 """What a set of definitions compiles to but nobody can want."""
 
+import json
+
 import pytest
 from shop import BASE, TEN, definitions
 
@@ -105,3 +107,164 @@ def test_a_path_that_nothing_sets_is_a_warning():
 
 def test_a_published_webhook_that_no_map_fires_is_a_warning():
     assert "Webhook hello: name: no active action map fires it" in only("warning")
+
+
+# --- triggers that cannot hold
+
+
+def action_map(name: str = "m", **fields: object) -> str:
+    made = {"kind": "ActionMap", "name": name, "trigger": {"event": "e"}, "action": {"webhook": "hello"}}
+    return json.dumps(made | fields)
+
+
+def condition(key: str, operator: str, *values: object, **more: object) -> dict:
+    return {"key": key, "operator": operator, **({"values": list(values)} if values else {}), **more}
+
+
+PRICE, PATH, COUNT = "event.attributes.price", "event.page.pathname", "session.pageviewCount"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ([condition(PATH, "equal", "/a"), condition(PATH, "equal", "/b")], "equal '/a' and equal '/b' at once"),
+        ([condition(PATH, "in", "/a", "/b"), condition(PATH, "notIn", "/a", "/b", "/c")], "at once"),
+        ([condition(PATH, "equal", "/a"), condition(PATH, "startsWith", "/b")], "at once"),
+        ([condition(PATH, "notExists"), condition(PATH, "startsWith", "/")], "at once"),
+        ([condition(PATH, "exists"), {"not": condition(PATH, "exists")}], "at once"),
+        ([condition(PRICE, "greaterThan", 10), condition(PRICE, "lessThan", 10)], "at once unless it is a list"),
+        ([condition(COUNT, "greaterThan", 10), condition(COUNT, "lessThanOrEqual", 10)], "at once"),
+        ([condition(COUNT, "lessThan", 10), condition(COUNT, "greaterThanOrEqual", 10)], "at once"),
+        ([condition(COUNT, "between", 5, 4)], "cannot be between 5, 4"),
+        ([{"event": "e"}, {"event": "f"}], "event.eventName cannot be"),
+        ([condition(COUNT, "startsWith", "1")], "is a number, of which startsWith is never true"),
+        ([condition(COUNT, "equal", "many")], "is a number, which 'many' is not"),
+        ([condition("session.authenticated", "equal", "yes")], "is true or false"),
+        ([condition(PRICE, "greaterThan", "cheap")], "orders what has no order"),
+        ([{"any": [condition(PATH, "equal", "/a"), condition(PATH, "equal", "/b")]}, condition(PATH, "equal", "/c")],
+         "at once"),
+    ],
+)  # fmt: skip
+def test_a_map_whose_conditions_cannot_hold_together_never_fires(conditions, said):
+    message = only("warning", action_map(trigger={"all": conditions}))
+    assert "ActionMap m: trigger: never fires: " in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [condition(PATH, "equal", "/a"), condition(PATH, "in", "/a", "/b")],
+        [condition(PATH, "equal", "/a"), condition(PATH, "notEqual", "/b")],
+        [condition("visitor.segments", "equal", "a"), condition("visitor.segments", "equal", "b")],
+        [condition(PATH, "equal", "/a", ignoreCase=True), condition(PATH, "startsWith", "/A")],
+        [condition(COUNT, "greaterThanOrEqual", 10), condition(COUNT, "lessThanOrEqual", 10)],
+        [condition(COUNT, "equal", "10"), condition(COUNT, "greaterThan", 9)],
+        [condition(PRICE, "equal", 10), condition(PRICE, "equal", "10.0")],
+        [condition(PATH, "notExists"), condition(PATH, "notEqual", "/a")],
+        [{"any": [condition(PATH, "equal", "/a"), condition(PATH, "equal", "/b")]}, condition(PATH, "equal", "/b")],
+        [{"not": condition(COUNT, "startsWith", "1")}],
+    ],
+)
+def test_conditions_that_may_hold_together_are_no_finding(conditions):
+    assert findings(action_map(trigger={"all": [{"event": "e"}, *conditions]})) == []
+
+
+def test_a_segment_whose_conditions_cannot_hold_together_never_has_members():
+    when = {"all": [condition(COUNT, "greaterThan", 3), condition(COUNT, "lessThan", 2)]}
+    never = json.dumps({"kind": "Segment", "name": "s", "when": when})
+    assert "Segment s: when: never has members" in only("warning", never, action_map(trigger={"segment": "s"}))
+
+
+# --- how and when
+
+
+def test_a_schedule_that_never_opens_before_the_end_is_a_finding():
+    monday = {"timezone": "UTC", "open": ["mon 09:00-10:00"]}
+    assert findings(action_map(schedule=monday)) == []
+    assert findings(action_map(schedule=monday, endDate="2026-11-24T00:00:00Z")) == []
+    message = only("warning", action_map(schedule=monday, endDate="2026-11-22T00:00:00Z"))
+    assert "schedule: never fires: it does not open before it ends at 2026-11-22" in message
+
+
+IN_GROUP = {"exclusiveGroup": "g", "frequency": "every"}
+SALE = {"event": "e", "where": [condition(PATH, "startsWith", "/sale")]}
+
+
+@pytest.mark.parametrize(
+    ("winner", "other"),
+    [
+        ({"priority": "high"}, {}),
+        ({"priority": "high"}, {"trigger": {"all": [{"event": "e"}, {"segment": "s"}]}}),
+        ({"priority": "high", "trigger": SALE}, {"trigger": {"all": [SALE, condition(PRICE, "exists")]}}),
+        ({}, {"name": "z"}),
+    ],
+)
+def test_a_map_that_another_one_of_its_group_always_comes_before_is_a_finding(winner, other):
+    segment = "{kind: Segment, name: s, when: {key: visitor.customerId, operator: exists}}"
+    asks = action_map("other", trigger={"segment": "s"})
+    found = findings(
+        segment, asks, action_map("a", **IN_GROUP | winner), action_map(**{"name": "m"} | IN_GROUP | other)
+    )
+    assert ["exclusiveGroup: never fires: whenever it matches, a does too" in str(one) for one in found] == [True]
+
+
+@pytest.mark.parametrize(
+    "winner",
+    [
+        {"frequency": {"max": 1, "per": "session"}}, {"holdoutPercent": 10}, {"endDate": "2027-01-01T00:00:00Z"},
+        {"schedule": {"timezone": "UTC", "open": ["mon 09:00-10:00"]}}, {"exclusiveGroup": "other"},
+        {"trigger": SALE}, {"pageUrls": {"exclude": [{"value": "x"}]}}, {"active": False},
+        {"trigger": {"any": [{"event": "e", "where": [condition(PRICE, "equal", n)]} for n in range(70)]}},
+    ],
+)  # fmt: skip
+def test_a_map_that_sometimes_comes_first_is_no_finding(winner):
+    assert findings(action_map("a", **IN_GROUP | {"priority": "high"} | winner), action_map(**IN_GROUP)) == []
+
+
+def test_the_cap_of_a_group_of_one_is_a_finding():
+    alone = action_map(exclusiveGroup="g", frequency={"max": 1, "scope": "group"})
+    assert "the cap is this map's own" in only("warning", alone)
+    assert findings(alone, action_map("other", exclusiveGroup="g", trigger={"event": "f"})) == []
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {"segmentEntered": "s"},
+        {"all": [{"segmentLeft": "s"}, condition(COUNT, "exists")]},
+        {"sequence": {"steps": [{"event": "a"}, {"event": "b"}], "within": "1h"}},
+    ],
+)
+def test_what_asks_for_a_change_needs_no_cap(trigger):
+    segment = "{kind: Segment, name: s, when: {key: visitor.customerId, operator: exists}}"
+    rest = [segment, action_map("asks", trigger={"segment": "s"})]
+    assert findings(*rest, action_map(trigger=trigger, frequency="every")) == []
+
+
+# --- segments and lookups
+
+
+def test_a_segment_that_nobody_asks_is_a_finding():
+    asked = "{kind: Segment, name: asked, when: {segment: inner}}"
+    inner = "{kind: Segment, name: inner, when: {key: visitor.customerId, operator: exists}}"
+    unused = inner.replace("inner", "unused")
+    some = action_map(trigger={"not": {"segment": "asked"}}, frequency={"max": 1})
+    assert "Segment unused: name: no active action map asks it" in only("warning", asked, inner, unused, some)
+    sends = BASE.replace("{type: string}", "{}").replace("visitor.id}", "visitor.segments}")
+    assert not any("asks it" in str(one) for one in findings(unused, action_map(), base=sends))
+
+
+@pytest.mark.parametrize(
+    ("lookup", "kind", "never"),
+    [
+        ("visitor.segments", "string", True), ("session.searchTerms", "integer", True),
+        ("session.authenticated", "number", True), ("visitor.firstSeenAt", "integer", True),
+        ("session.pageviewCount", "boolean", True), ("session.pageviewCount", "string", False),
+        ("visitor.firstSeenAt", "string", False), ("visitor.traits.x", "boolean", False),
+    ],
+)  # fmt: skip
+def test_a_lookup_whose_values_never_become_the_contracts_type_is_an_error(lookup, kind, never):
+    base = BASE.replace("{type: string}", f"{{type: {kind}}}").replace("visitor.id", lookup)
+    found = [str(one) for one in findings(action_map(), base=base)]
+    assert sum(f"error: Webhook hello: mappings.who: lookup: {lookup} is a" in one for one in found) == never, found

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import definitions, event, live
 
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.mappings import NoValue, contract_problems, converted
 from actionmap.catalog.models import Contract
-from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.errors import DefinitionError
 
 LOST = object()

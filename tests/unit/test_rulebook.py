@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import BASE, after, definitions, event, live, reasons, rulebook
 
-from actionmap.catalog.rulebook import compile_rulebook, content_hash, why_not_live
+from actionmap.catalog.compile import compile_rulebook, content_hash, why_not_live
 from actionmap.delivery import RetryPolicy
 from actionmap.errors import DefinitionError
 
@@ -128,8 +128,8 @@ def test_inactive_maps_and_segments_are_left_out_but_still_checked():
 
 def test_an_inactive_maps_counters_are_not_kept():
     counting = "{kind: ActionMap, name: m, trigger: {count: {event: x, atLeast: 1, within: session}}, action: {webhook: hello}}"  # noqa: E501
-    assert "x" in rulebook(counting).counters
-    assert rulebook(counting.replace("{kind", "{active: false, kind")).counters == {}
+    assert "x" in rulebook(counting).memories
+    assert rulebook(counting.replace("{kind", "{active: false, kind")).memories == {}
 
 
 def test_definitions_in_any_state_load():

@@ -5,11 +5,12 @@ import json
 import pytest
 from shop import BASE, definitions, live, rulebook
 
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, parse_record
 from actionmap.decide import Policy
 from actionmap.event import to_millis
-from actionmap.simulate import MASK, Simulation, firing, masked_credentials, simulate
+from actionmap.simulate import MASK, Coverage, Simulation, coverage, differences, firing, masked_credentials, simulate
 from actionmap.wire import parse_event
 
 EVERY = rulebook(
@@ -174,3 +175,60 @@ def test_progress_is_told_now_and_then():
     told: list[int] = []
     simulate(EVERY, [(number, b"") for number in range(1, 2501)], source="x", policy=Policy(), on_progress=told.append)
     assert told == [1000, 2000]
+
+
+# --- two sets beside each other, shadow maps, coverage
+
+
+def one(name: str = "m", **fields: object) -> str:
+    return json.dumps({"kind": "ActionMap", "name": name, "trigger": {"event": "page_viewed"}, "frequency": "every",
+                       "action": {"webhook": "hello"}} | fields)  # fmt: skip
+
+
+def test_differences_name_what_appears_disappears_and_changes():
+    lines = [line("10:00:00", "a"), line("10:00:01", "b", name="cart_added")]
+    other = BASE.replace("{lookup: visitor.id}", "{value: somebody}")
+    first = run(rulebook(one(), one("new", trigger={"event": "cart_added"})), *lines)
+    second = run(compile_rulebook(definitions(other, one(), one("old"))), *lines)
+    found = [(one.change, one.delivery.action_map, one.delivery.visitor_id) for one in differences(first, second)]
+    assert found == [("changes", "m", "a"), ("disappears", "old", "a"), ("appears", "new", "b")]
+    assert differences(first, first) == []
+
+
+def test_shadow_maps_are_kept_apart():
+    found = run(rulebook(one(mode="shadow"), one("live")), line())
+    assert ([one.action_map for one in found.deliveries], [one.action_map for one in found.shadowed]) == (
+        ["live"], ["m"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("on_missing", ["skip", "omit", "sendNull"])
+def test_coverage_tells_for_how_many_firings_a_lookup_had_a_value(on_missing):
+    base = BASE.replace("{lookup: visitor.id}", f"{{lookup: visitor.traits.name, onMissing: {on_missing}}}")
+    found = definitions(base, one())
+    lines = [line("10:00:00", "a", traits={"name": "Ann"}), line("10:00:01", "b"), line("10:00:02", "c")]
+    rows = coverage(run(compile_rulebook(found), *lines), found)
+    assert rows == [Coverage("m", "who", "visitor.traits.name", 1, 3)]
+
+
+def test_what_actionmap_itself_gave_is_simulated_too():
+    vip = "{kind: Segment, name: vip, external: true}"
+    rules = rulebook(vip, one(trigger={"all": [{"event": "page_viewed"}, {"segment": "vip"}]}))
+    given = line("10:00:00", name="segment_assigned", attributes={"segment": "vip"})
+    assert len(run(rules, given, line("10:00:01")).deliveries) == 1
+
+
+def test_what_is_due_after_the_last_year_that_can_be_written_loses_nothing():
+    absence = {"absence": {"after": {"event": "page_viewed"}, "of": {"event": "x"}, "for": "30d"}}
+    lines = [json.dumps({"eventName": "page_viewed", "visitorId": "v", "timestamp": f"{year}-12-31T23:59:59Z"}).encode()
+             for year in (2026, 9999)]  # fmt: skip
+    hours = {"timezone": "Pacific/Kiritimati", "open": ["mon 09:00-10:00"]}
+    found = run(rulebook(one(trigger=absence), one("hours", schedule=hours)), *lines)
+    assert [firing(delivery, None)["at"][:4] for delivery in found.deliveries] == ["2027", "9999"]
+    assert found.verdicts["hours"] == {"outside-schedule": 2}
+
+
+def test_timers_of_one_time_come_in_the_order_of_the_input():
+    absence = {"absence": {"after": {"event": "page_viewed"}, "of": {"event": "x"}, "for": "5m"}}
+    found = run(rulebook(one(trigger=absence)), line("10:00:00", "zz"), line("10:00:00", "aa"))
+    assert [delivery.visitor_id for delivery in found.deliveries] == ["zz", "aa"]

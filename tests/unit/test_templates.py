@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import definitions, event, live
 
-from actionmap.catalog.rulebook import compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.templates import (
     BadTemplate,
     compile_body,

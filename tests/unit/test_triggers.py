@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import after, event, fired, live, one_map, page, rulebook
 
+from actionmap.decide import Policy
 from actionmap.decide.observe import observe
 
 
@@ -251,6 +252,7 @@ def test_a_trigger_nested_as_deep_as_a_file_may_be_is_judged():
 
 def test_observing_is_enough_to_judge_a_trigger():
     rules = one_map(TWICE)
-    first = observe(None, event(), rules, 1_200_000)
+    first = observe(None, event(), rules, event().time, Policy())
     assert not rules.maps[0].test(first)
-    assert rules.maps[0].test(observe(first.visitor, event(minute=1), rules, 1_200_000))
+    second = event(minute=1)
+    assert rules.maps[0].test(observe(first.visitor, second, rules, second.time, Policy()))

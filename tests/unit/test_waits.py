@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 from shop import BASE, TEN, definitions, event, one_map, reasons, rulebook
 
-from actionmap.catalog.rulebook import Rulebook, compile_rulebook
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide import Policy, Timeline
 from actionmap.decide.waits import MAX_WAITS
 from actionmap.decision import Decision

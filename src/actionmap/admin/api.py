@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Any
 
@@ -14,15 +15,19 @@ from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.definitions import definitions_router
 from actionmap.admin.deliveries import Replays, dead_letters_router, deliveries_router
 from actionmap.admin.errors import install
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.explain import explain_router
+from actionmap.admin.requests import MAX_SET_BYTES, Guard, json_body
 from actionmap.admin.status import AskHealth, AskLogEnds, ops_router, status_of
+from actionmap.admin.visitors import visitors_router
 from actionmap.catalog.addresses import Network
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import Document
 from actionmap.catalog.models import KINDS
 from actionmap.catalog.parse import parse_documents
 from actionmap.catalog.plan import plan
-from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.problem import Refusal
+from actionmap.collect.producer import EventProducer
+from actionmap.decide import Policy
 from actionmap.golive import Surroundings, active_maps, check_golive
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
@@ -40,6 +45,8 @@ def create_api(
     health: AskHealth,
     log_ends: AskLogEnds,
     replays: Replays,
+    producer: EventProducer,
+    policy: Policy,
     metrics: Metrics,
     secret_is_set: Callable[[str], bool],
     egress_hosts: Collection[str],
@@ -64,6 +71,8 @@ def create_api(
     app.include_router(_golive_router(registry, guard, surroundings))
     app.include_router(deliveries_router(registry, store, guard, partitions))
     app.include_router(dead_letters_router(registry, store, guard, partitions, replays))
+    app.include_router(explain_router(registry, store, guard, partitions, policy, replays.read_record))
+    app.include_router(visitors_router(registry, guard, producer))
     app.include_router(_status_router(store, guard, partitions, health, log_ends))
     app.include_router(ops_router(health, metrics))
     return app
@@ -112,17 +121,18 @@ def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
         dry_run: Annotated[bool, Query(alias="dryRun", description="tell what would change, change nothing")] = False,
     ) -> JSONResponse:
         guard.check(request, "read" if dry_run else "edit")
-        body = await json_body(request)
+        body = await json_body(request, MAX_SET_BYTES)
         if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
             raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
-        wanted, _ = parse_documents(Document(data=data) for data in body["definitions"])
+        # A large set takes seconds, in which others are answered.
+        wanted, _ = await asyncio.to_thread(parse_documents, [Document(data=data) for data in body["definitions"]])
         await registry.refresh()
-        changes = plan(registry.definitions, wanted, prune=prune)
+        changes = await asyncio.to_thread(plan, registry.definitions, wanted, prune=prune)
         changed = {change.key: wanted[change.key] for change in changes if change.action in ("create", "change")}
         deleted = frozenset(change.key for change in changes if change.action == "delete")
         if dry_run:
             kept = {key: value for key, value in registry.definitions.items() if key not in deleted}
-            compile_rulebook(kept | changed)
+            await asyncio.to_thread(compile_rulebook, kept | changed, previous=registry.rulebook)
         elif changed or deleted:
             for key in (*changed, *deleted):
                 guard.check(request, *rights_to_change(registry.definitions.get(key), changed.get(key)))

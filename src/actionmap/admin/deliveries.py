@@ -39,7 +39,7 @@ class Replays:
         """``producer``: into the topic that ``read_record`` reads."""
         self._store = store
         self._producer = producer
-        self._read_record = read_record
+        self.read_record = read_record
 
     async def replay(self, partition: int, letter: DeadLetter) -> str:
         """Replay ``letter``; returns why it could not be, "" when it was.
@@ -56,11 +56,11 @@ class Replays:
         log_name, _, offset = letter.id.rsplit("/", 2)
         if log_name != self._producer.log_name:
             return f"its log {log_name} is gone"
-        record = await self._read_record(partition, int(offset))
+        record = await self.read_record(partition, int(offset))
         if record is None or record.offset != int(offset):
             return "Kafka has the record no more; what was kept of it is shown by: dead-letters show"
         note = msgspec.json.encode(Replay(letter.replay_of or letter.id, letter.action_maps))
-        told = await self._producer.send_again(partition, record.key, record.value, [(REPLAY_HEADER, note)])
+        told = await self._producer.send_record(partition, record.key, record.value, [(REPLAY_HEADER, note)])
         if not isinstance(told, Stored):
             return told.error
         await self._store.forget_dead(partition, [letter.id])

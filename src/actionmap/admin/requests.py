@@ -12,6 +12,8 @@ from actionmap.collect.problem import Refusal
 from actionmap.collect.requests import content_type_of, key_of, read_body
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+#: Of all definitions at once: a hundred thousand maps fit.
+MAX_SET_BYTES = 128 * 1024 * 1024
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -46,16 +48,16 @@ def _is_from_elsewhere(request: Request) -> bool:
     return origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower()
 
 
-async def json_body(request: Request) -> Any:
-    """The JSON value of the body.
+async def json_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> Any:
+    """The JSON value of the body, of at most ``max_bytes``.
 
     Raises:
         Refusal: 415 when it is not declared as JSON, 400 when it is no JSON; and what `read_body` raises.
     """
     # A page of another site may send a form or text to loopback unasked, but not this type.
     if content_type_of(request) != "application/json":
-        raise Refusal(415, "send the definition as Content-Type: application/json")
-    body = await read_body(request, MAX_BODY_BYTES)
+        raise Refusal(415, "send JSON, as Content-Type: application/json")
+    body = await read_body(request, max_bytes)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

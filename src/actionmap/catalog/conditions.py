@@ -34,6 +34,9 @@ _ORDERS = {
 }
 
 
+_NUMBERS = (int, float)
+
+
 class BadPattern(ValueError):
     """A regular expression that RE2 does not take."""
 
@@ -69,7 +72,7 @@ def _positive(name: str, comparison: Comparison) -> Test:
         case "exists":
             return lambda value: value is not None
         case "equal" | "in":
-            return _any_element(Literals(literals, comparison.ignore_case).equal_any)
+            return _equal(literals, ignore_case=comparison.ignore_case)
         case "containsAny" | "containsAll":
             return _contains(literals, comparison.ignore_case, any if name == "containsAny" else all)
         case "startsWith":
@@ -82,6 +85,16 @@ def _positive(name: str, comparison: Comparison) -> Test:
             return _any_element(_matches(literals))
         case _:
             return _any_element(_ordered(_ORDERS[name], literals[0]))
+
+
+def _equal(literals: tuple[Any, ...], *, ignore_case: bool) -> Test:
+    known = Literals(literals, ignore_case)
+    in_any_way = _any_element(known.equal_any)
+    if ignore_case or known.numbers or known.bools:
+        return in_any_way
+    texts = known.texts
+    # Most comparisons are of texts; they need not try the other ways in which values can be equal.
+    return lambda value: value in texts if type(value) is str else in_any_way(value)
 
 
 def _any_element(test: Test) -> Test:
@@ -113,10 +126,17 @@ def _contains(literals: tuple[Any, ...], ignore_case: bool, quantifier: Callable
 
 def _ordered(compare: Callable[[Any, Any], bool], literal: Any) -> Test:
     bound = ordinal(literal)
+    if bound is None:
+        return lambda _: False
+    kind, limit = bound
+    is_number = kind == "number"
 
     def test(value: Any) -> bool:
+        # Most are plain numbers; a boolean is none, and has a type of its own.
+        if is_number and type(value) in _NUMBERS:
+            return compare(value, limit)
         found = ordinal(value)
-        return found is not None and bound is not None and found[0] == bound[0] and compare(found[1], bound[1])
+        return found is not None and found[0] == kind and compare(found[1], limit)
 
     return test
 

@@ -70,7 +70,7 @@ def read_folder(folder: Path) -> list[Document]:
     findings: list[Finding] = []
     for path in definition_files(folder):
         try:
-            documents.extend(read_documents(_read_text(path), str(path)))
+            documents.extend(read_file(path))
         except DefinitionError as error:
             findings.extend(error.findings)
     if findings:
@@ -84,6 +84,15 @@ def definition_files(folder: Path) -> list[Path]:
     """The files that `read_folder` reads."""
     paths = sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml"))
     return [path for path in paths if not path.name.endswith(CASES_SUFFIX)]
+
+
+def read_file(path: Path) -> list[Document]:
+    """The documents of one file.
+
+    Raises:
+        DefinitionError: it cannot be read, or is no YAML.
+    """
+    return read_documents(_read_text(path), str(path))
 
 
 def _read_text(path: Path) -> str:

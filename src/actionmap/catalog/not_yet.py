@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from actionmap.catalog.documents import PathKey
-from actionmap.event import RESERVED_EVENTS
+from actionmap.event import ASSIGNMENT_EVENTS, RESERVED_EVENTS
 
 #: Kind → fields, as dotted paths, whose mere presence is refused.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "Integration": ("limits.ratePerSecond",),
     "DataAction": ("response.variables", "response.traits", "response.onFailure"),
     "Webhook": (),
-    "Segment": ("expiresAfter",),
-    "ActionMap": ("schedule", "exclusiveGroup", "holdoutPercent"),
+    "Segment": (),
+    "ActionMap": (),
 }
 #: Kind → field → values of it that are refused.
 _VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -29,14 +29,9 @@ _VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "delivery.logRequestBody": (True,),
         "delivery.logResponseBody": (True,),
     },
-    "ActionMap": {
-        "mode": ("shadow",),
-        "activation": ("onNextSession", "onNextVisit"),
-        "activation.type": ("onNextSession", "onNextVisit"),
-        "frequency.scope": ("group",),
-    },
 }
-_TRIGGER_LEAVES = ("sequence", "segmentEntered", "segmentLeft")
+#: Reserved events that nothing gives yet.
+_EVENTS = RESERVED_EVENTS - ASSIGNMENT_EVENTS
 
 
 def not_acted_on(kind: str, data: dict[str, Any]) -> Iterator[tuple[PathKey, str]]:
@@ -50,9 +45,6 @@ def not_acted_on(kind: str, data: dict[str, Any]) -> Iterator[tuple[PathKey, str
         value = _at(data, path)
         if any(value is refused or (value == refused and type(value) is type(refused)) for refused in values):
             yield path, f"{path[-1]}: {str(value).lower() if isinstance(value, bool) else value}"
-    per = _at(data, ("frequency", "per"))
-    if kind == "ActionMap" and per not in (_ABSENT, "session"):
-        yield ("frequency", "per"), f"per: {per}"
     for root in ("trigger", "when"):
         yield from _in_trigger(data.get(root), (root,))
 
@@ -63,16 +55,10 @@ def _in_trigger(node: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
             yield from _in_trigger(child, (*path, index))
     if not isinstance(node, dict):
         return
-    for leaf in _TRIGGER_LEAVES:
-        if leaf in node:
-            yield (*path, leaf), leaf
     for where in (("event",), ("count", "event"), ("absence", "after", "event"), ("absence", "of", "event")):
         name = _at(node, where)
-        if isinstance(name, str) and name in RESERVED_EVENTS:
+        if isinstance(name, str) and name in _EVENTS:
             yield (*path, *where), f"event: {name}"
-    within = _at(node, ("count", "within"))
-    if isinstance(within, str) and within != "session":
-        yield (*path, "count", "within"), f"within: {within}"
     for inner in ("all", "any", "not"):
         yield from _in_trigger(node.get(inner), (*path, inner))
 

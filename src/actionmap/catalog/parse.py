@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from actionmap.catalog.documents import MAX_DEPTH, Document, PathKey
 from actionmap.catalog.models import KINDS, Definition
+from actionmap.catalog.models.trigger import TRIGGER_TAGS
 from actionmap.catalog.not_yet import not_acted_on
 from actionmap.errors import DefinitionError, Finding
 
@@ -173,7 +174,10 @@ def _message(kind: str, error: ErrorDetails) -> str:
         case "tuple_type":
             return "expected a list"
         case "too_short":
-            return "an empty list is refused"
+            least = error.get("ctx", {}).get("min_length", 1)
+            return "an empty list is refused" if least == 1 else f"at least {least} are needed"
+        case "string_type":
+            return "expected a text"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "expected a mapping"
         case "string_pattern_mismatch" if error["loc"][-1] == "name":
@@ -188,16 +192,13 @@ def _one_of(words: list[str]) -> str:
     return repr(words[0]) if len(words) == 1 else f"one of {', '.join(words)}"
 
 
-_TRIGGER_TAGS = frozenset({"all", "any", "not", "segment", "event", "count", "key"})
-
-
 def _path(loc: tuple[int | str, ...]) -> PathKey:
     """``loc`` without what pydantic adds to it for the branches of a union."""
     path: list[str | int] = []
     tag_follows = False
     for part in loc:
         if isinstance(part, str):
-            is_tag = tag_follows and part in _TRIGGER_TAGS
+            is_tag = tag_follows and part in TRIGGER_TAGS
             is_auth = path == ["auth"] and part in ("none", "basic", "bearer", "apiKey")
             is_type = "[" in part or part.startswith("constrained-") or part in ("str", "int", "float", "bool")
             if is_tag or is_auth or is_type or part[:1].isupper():

@@ -5,7 +5,7 @@ A path is compiled once, when a definition is, into a function that reads its va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -18,24 +18,33 @@ PathType = Literal["string", "integer", "number", "boolean", "time", "list", "an
 class Scope:
     """What the paths of one evaluation are read from: an event, the visitor with that event in it, and the session."""
 
-    __slots__ = ("action_map", "action_map_version", "delivery", "event", "session", "visitor")
+    #: Keys of the sequences whose last step the event is.
+    completed: Sequence[str] = ()
+    #: Names of the segments that the visitor has become a member of, and ceased to be one of.
+    entered: Sequence[str] = ()
+    left: Sequence[str] = ()
+    #: Whether the event is what is judged; not so when a timer is, and the event only what it reports.
+    happens = True
+    #: Name and version of the map that fires, and id of its delivery; for lookups only.
+    action_map = ""
+    action_map_version = 0
+    delivery = ""
 
-    def __init__(
-        self,
-        event: Event,
-        visitor: Visitor,
-        session: Session,
-        action_map: str = "",
-        action_map_version: int = 0,
-        delivery: str = "",
-    ) -> None:
+    def __init__(self, event: Event, visitor: Visitor, session: Session) -> None:
         self.event = event
         self.visitor = visitor
         self.session = session
-        #: Name and version of the map that fires, and id of its delivery; for lookups only.
-        self.action_map = action_map
-        self.action_map_version = action_map_version
-        self.delivery = delivery
+
+    @property
+    def counted(self) -> list[str]:
+        """Keys of the counters that have counted an event of the visitor."""
+        return [*self.session.counts, *self.visitor.counts]
+
+    def for_delivery(self, action_map: str, version: int, delivery: str) -> Scope:
+        """This scope, as the lookups of one delivery see it."""
+        own = Scope(self.event, self.visitor, self.session)
+        own.action_map, own.action_map_version, own.delivery = action_map, version, delivery
+        return own
 
 
 Getter = Callable[[Scope], Any]
@@ -157,6 +166,14 @@ def find_path(name: str, *, for_lookup: bool = False) -> Path:
     if part is None or not rest or "" in rest.split("."):
         raise UnknownPath(name)
     return Path(name, "any", _nested(part, tuple(rest.split("."))))
+
+
+def bag_of(name: str) -> tuple[Callable[[Scope], dict[str, Any]], str] | None:
+    """Where a path's free name is looked up, and that name; None for a path that has none."""
+    root, _, rest = name.partition(".")
+    second, _, rest = rest.partition(".")
+    part = _OPEN.get(f"{root}.{second}")
+    return None if part is None else (part, rest.partition(".")[0])
 
 
 def _nested(part: Callable[[Scope], dict[str, Any]], keys: tuple[str, ...]) -> Getter:

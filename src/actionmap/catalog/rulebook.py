@@ -1,37 +1,21 @@
-"""Rulebook: all active definitions compiled: immutable, with a revision and a content hash. Validating is compiling."""
+"""Rulebook: all active definitions compiled: immutable, with a revision and a content hash."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
-
-from actionmap.catalog.conditions import BadPattern, Test, compile_comparison
+from actionmap.catalog.conditions import Predicate, Test
 from actionmap.catalog.index import Index
-from actionmap.catalog.mappings import Resolved, compile_fields, compile_mappings, contract_problems
-from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
-from actionmap.catalog.models.base import seconds
-from actionmap.catalog.models.webhook import Retry
-from actionmap.catalog.parse import nearest
+from actionmap.catalog.mappings import Resolved
+from actionmap.catalog.models import ActionMap, Definition, Integration
 from actionmap.catalog.paths import Scope
-from actionmap.catalog.templates import (
-    BadTemplate,
-    Values,
-    compile_body,
-    compile_params,
-    compile_path,
-)
-from actionmap.catalog.triggers import Absence, Compiled, Counter, TriggerCompiler, merged_counters
+from actionmap.catalog.schedule import OpeningHours
+from actionmap.catalog.templates import Values
+from actionmap.catalog.triggers import Absence, Compiled
+from actionmap.catalog.windows import Memory, Reach
 from actionmap.delivery import RetryPolicy
-from actionmap.errors import DefinitionError, Finding
-from actionmap.event import to_millis
-
-_RANK = {"high": 0, "medium": 1, "low": 2}
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-Some = TypeVar("Some", bound=Definition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +38,32 @@ class CompiledWebhook:
     max_body_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """How many firings there may be for one visitor."""
+
+    #: What is counted: an action map by its name, or a group.
+    key: str
+    max: int
+    #: As written: session, lifetime or a duration.
+    per: str
+    reach: Reach
+    #: Name of the exclusive group whose firings count; "" for those of the map alone.
+    group: str = ""
+
+
+#: A map's place among all: by priority, then name.
+Order = tuple[int, str]
+#: After every map.
+LAST: Order = (3, "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledMap:
     """An active action map: trigger, how and when, and its webhook."""
 
     name: str
+    order: Order
     version: int
     test: Callable[[Scope], bool]
     #: Why the webhook would not be sent; "" when all is published and active.
@@ -68,13 +73,30 @@ class CompiledMap:
     end: int | None
     includes: tuple[Test, ...]
     excludes: tuple[Test, ...]
-    #: Firings per session at most; None for every match.
-    max_per_session: int | None
-    #: How long a match waits before it fires; None when it fires at once.
+    schedule: OpeningHours | None
+    #: None for every match.
+    cap: Cap | None
+    holdout_percent: float | None
+    exclusive_group: str | None
+    #: Whether a match fires later: ``delay_ms`` later, or without one when the visitor comes back.
+    waits: bool
     delay_ms: int | None
     #: Set when it fires by timer; ``test`` is then made when the timer is due.
     absence: Absence | None
+    #: Names of the events that its trigger asks for.
+    events: frozenset[str]
+    #: Names of the segments whose end its trigger asks for.
+    left: frozenset[str]
     webhook: CompiledWebhook
+    #: Decides and records, and sends nothing.
+    shadow: bool
+    #: Its own cap, and those of its group: what a firing counts towards.
+    counted_in: tuple[Cap, ...] = ()
+
+    @property
+    def may_recur(self) -> bool:
+        """Whether it may match more than once for one event: at the event, and when memberships end after it."""
+        return bool(self.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +104,37 @@ class CompiledSegment:
     """A segment: its name and when a visitor is a member."""
 
     name: str
-    test: Callable[[Scope], bool]
+    #: None: a visitor is a member by assignment from outside.
+    test: Callable[[Scope], bool] | None
+    #: How long a membership outlasts it.
+    expires_ms: int | None
+    in_session: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MapPart:
+    """An action map, active or not, and what was compiled of it."""
+
+    action_map: ActionMap
+    trigger: Compiled
+    compiled: CompiledMap | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a rulebook was compiled of, for the next one to take over what has not changed."""
+
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+    maps: Mapping[str, MapPart] = field(default_factory=dict)
+    webhooks: Mapping[str, CompiledWebhook | None] = field(default_factory=dict)
+    #: The compiled ``when`` of each segment, by its name.
+    segments: Mapping[str, Compiled] = field(default_factory=dict)
+    #: Conditions by what they say: many maps share one.
+    conditions: dict[tuple[Any, ...], Predicate] = field(default_factory=dict)
+    #: See `content_hash`.
+    digest: int = 0
+    #: Names of the external segments.
+    external: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,253 +142,28 @@ class Rulebook:
     """All active definitions compiled."""
 
     revision: int
-    #: SHA-256 of the definitions, hexadecimal.
+    #: The same for the same definitions, hexadecimal.
     content_hash: str
     #: Active maps by priority, then name.
     maps: tuple[CompiledMap, ...]
     index: Index
     #: Active segments, each after those it asks for.
     segments: tuple[CompiledSegment, ...]
-    counters: Mapping[str, tuple[Counter, ...]]
+    segments_by_name: Mapping[str, CompiledSegment]
+    #: Names of the active segments that end with the session.
+    session_segments: frozenset[str]
+    #: Whether any map asks for the end of a membership that ends by itself.
+    reports_expiries: bool
+    #: What to remember of an event, by its name, and the keys of all that is remembered.
+    memories: Mapping[str, tuple[Memory, ...]]
+    memory_keys: frozenset[str]
+    #: Whose firings may be counted: all maps, inactive ones too, and groups.
+    cap_keys: frozenset[str]
     integrations: Mapping[str, Integration]
-    #: The active maps by name, and the place of each in ``maps``.
+    #: The active maps by name.
     by_name: Mapping[str, CompiledMap]
-    rank: Mapping[str, int]
+    parts: Parts
 
-
-def compile_rulebook(
-    definitions: Mapping[str, Definition], revision: int = 0, versions: Mapping[str, int] | None = None
-) -> Rulebook:
-    """Compile ``definitions``, a set by key ``Kind/name``.
-
-    Args:
-        definitions: All definitions, in any state.
-        revision: The revision of the set in the store.
-        versions: The version of each definition by key; 1 where none is given.
-
-    Raises:
-        DefinitionError: definitions are wrong, each by itself or together; all findings at once.
-    """
-    return _Compilation(definitions, revision, versions or {}).run()
-
-
-class _Compilation:
-    """One run over a set of definitions, collecting what is wrong."""
-
-    def __init__(self, definitions: Mapping[str, Definition], revision: int, versions: Mapping[str, int]) -> None:
-        self._definitions = definitions
-        self._revision = revision
-        self._versions = versions
-        self._findings: list[Finding] = []
-
-    def run(self) -> Rulebook:
-        webhooks = {webhook.name: self._webhook(webhook) for webhook in self._all(Webhook)}
-        for action in self._all(DataAction):
-            self._data_action(action)
-        segments = {segment.name: self._trigger(segment, segment.when, "when") for segment in self._all(Segment)}
-        order = self._segment_order(segments)
-        maps = [
-            (action_map, self._trigger(action_map, action_map.trigger, "trigger"))
-            for action_map in sorted(self._all(ActionMap), key=lambda some: (_RANK[some.priority], some.name))
-        ]
-        compiled = [self._map(action_map, trigger, webhooks) for action_map, trigger in maps]
-        if self._findings:
-            raise DefinitionError(self._findings)
-        active = [(made, trigger) for made, (action_map, trigger) in zip(compiled, maps, strict=True)
-                  if action_map.active and made is not None]  # fmt: skip
-        live = tuple(made for made, _ in active if made is not None)
-        used = [trigger for _, trigger in active] + [segments[name] for name in order]
-        return Rulebook(
-            revision=self._revision,
-            content_hash=content_hash(self._definitions),
-            maps=live,
-            index=Index([trigger.anchors for _, trigger in active]),
-            segments=tuple(CompiledSegment(name, segments[name].test) for name in order),
-            counters=merged_counters(iter(used)),
-            integrations={integration.name: integration for integration in self._all(Integration)},
-            by_name={made.name: made for made in live},
-            rank={made.name: place for place, made in enumerate(live)},
-        )
-
-    def _all(self, kind: type[Some]) -> list[Some]:
-        return [definition for definition in self._definitions.values() if isinstance(definition, kind)]
-
-    def _found(self, definition: Definition, path: str, message: str) -> None:
-        subject = f"{definition.kind_name} {definition.name}"
-        self._findings.append(Finding(message=message, path=path, subject=subject))
-
-    def _referred(self, definition: Definition, path: str, kind: type[Some], name: str) -> Some | None:
-        found = self._definitions.get(f"{kind.kind_name}/{name}")
-        if isinstance(found, kind):
-            return found
-        hint = nearest(name, [known.name for known in self._all(kind)])
-        self._found(definition, path, f"there is no {kind.kind_name} {name!r}{hint}")
-        return None
-
-    def _data_action(self, action: DataAction) -> None:
-        self._referred(action, "integration", Integration, action.integration)
-        for path, message in contract_problems(action.contract):
-            self._found(action, path, message)
-        try:
-            _request(action)
-        except BadTemplate as error:
-            self._found(action, "request", str(error))
-
-    def _webhook(self, webhook: Webhook) -> CompiledWebhook | None:
-        action = self._referred(webhook, "dataAction", DataAction, webhook.data_action)
-        if action is None or contract_problems(action.contract):
-            return None
-        fields, problems = compile_mappings(webhook, action.contract)
-        for where, message in problems:
-            self._found(webhook, where, message)
-        integration = self._definitions.get(f"Integration/{action.integration}")
-        if problems or not isinstance(integration, Integration):
-            return None
-        own = {name.lower() for name in action.request.headers}
-        if webhook.delivery.idempotency_header.lower() in own:
-            message = f"the data action {action.name} sets this header too, and would be overwritten"
-            self._found(webhook, "delivery.idempotencyHeader", message)
-        try:
-            path, query, body = _request(action)
-        except BadTemplate:
-            return None
-        return CompiledWebhook(
-            name=webhook.name,
-            integration=action.integration,
-            resolve=compile_fields(fields),
-            method=action.request.method,
-            path=path,
-            query=query,
-            headers=_headers(action, with_body=body is not None),
-            body=body,
-            timeout_s=float(action.request.timeout_seconds),
-            success_statuses=tuple(str(status) for status in action.response.success_statuses),
-            idempotency_header=webhook.delivery.idempotency_header,
-            retry=_retry_policy(webhook.delivery.retry),
-            max_body_bytes=integration.limits.max_body_bytes,
-        )
-
-    def _trigger(self, definition: ActionMap | Segment, trigger: Any, path: str) -> Compiled:
-        names = [segment.name for segment in self._all(Segment)]
-        compiler = TriggerCompiler(names, in_segment=isinstance(definition, Segment))
-        compiled = compiler.compile(trigger, path)
-        for where, message in compiler.problems:
-            self._found(definition, where, message)
-        return compiled
-
-    def _segment_order(self, segments: Mapping[str, Compiled]) -> list[str]:
-        """The active segments, each after those it asks for; a circle is found and named."""
-        order: list[str] = []
-        state: dict[str, str] = {}
-
-        def visit(name: str, way: tuple[str, ...]) -> None:
-            if state.get(name) == "done" or name not in segments:
-                return
-            if state.get(name) == "open":
-                circle = " → ".join((*way[way.index(name) :], name))
-                self._found(self._definitions[f"Segment/{name}"], "when", f"segments ask for each other: {circle}")
-                return
-            state[name] = "open"
-            for asked in sorted(segments[name].segments):
-                visit(asked, (*way, name))
-            state[name] = "done"
-            order.append(name)
-
-        for name in sorted(segments):
-            visit(name, ())
-        active = {segment.name for segment in self._all(Segment) if segment.active}
-        return [name for name in order if name in active]
-
-    def _map(
-        self, action_map: ActionMap, trigger: Compiled, webhooks: Mapping[str, CompiledWebhook | None]
-    ) -> CompiledMap | None:
-        webhook = self._referred(action_map, "action.webhook", Webhook, action_map.action.webhook)
-        includes = self._urls(action_map, "include")
-        excludes = self._urls(action_map, "exclude")
-        compiled = webhooks.get(action_map.action.webhook)
-        if webhook is None or compiled is None:
-            return None
-        frequency, delay = action_map.frequency, action_map.activation.delay_seconds
-        if delay is not None and trigger.absence is not None:
-            self._found(action_map, "activation", "a delay on an absence is refused: make the absence longer")
-        return CompiledMap(
-            name=action_map.name,
-            version=self._versions.get(action_map.key, 1),
-            test=trigger.test,
-            not_live=why_not_live(self._definitions, webhook),
-            start=to_millis(action_map.start_date) if action_map.start_date else None,
-            end=to_millis(action_map.end_date) if action_map.end_date else None,
-            includes=includes,
-            excludes=excludes,
-            max_per_session=None if frequency == "every" else frequency.max,
-            delay_ms=None if delay is None else delay * 1000,
-            absence=trigger.absence,
-            webhook=compiled,
-        )
-
-    def _urls(self, action_map: ActionMap, side: str) -> tuple[Test, ...]:
-        tests = []
-        for index, condition in enumerate(getattr(action_map.page_urls, side)):
-            try:
-                tests.append(compile_comparison(condition))
-            except BadPattern as error:
-                self._found(action_map, f"pageUrls.{side}.{index}.values", str(error))
-        return tuple(tests)
-
-
-def why_not_live(definitions: Mapping[str, Definition], webhook: Webhook) -> str:
-    """What keeps ``webhook`` from being sent, in words for people; "" when all is published and active."""
-    if webhook.state != "published":
-        return f"the webhook {webhook.name} is {webhook.state}"
-    action = definitions.get(f"DataAction/{webhook.data_action}")
-    if not isinstance(action, DataAction) or action.state != "published":
-        return f"the data action {webhook.data_action} is a draft"
-    integration = definitions.get(f"Integration/{action.integration}")
-    if not isinstance(integration, Integration) or not integration.active:
-        return f"the integration {action.integration} is inactive"
-    return ""
-
-
-def asked_segments(definitions: Mapping[str, Definition], action_map: ActionMap) -> list[str]:
-    """Names of the segments that the trigger of ``action_map`` asks, and of those that they ask, sorted."""
-    compiler = TriggerCompiler([some.name for some in definitions.values() if isinstance(some, Segment)])
-    asked: set[str] = set()
-    waiting = set(compiler.compile(action_map.trigger, "trigger").segments)
-    while waiting:
-        name = waiting.pop()
-        asked.add(name)
-        segment = definitions[f"Segment/{name}"]
-        if isinstance(segment, Segment):
-            waiting |= compiler.compile(segment.when, "when").segments - asked
-    return sorted(asked)
-
-
-def content_hash(definitions: Mapping[str, Definition]) -> str:
-    """SHA-256 of ``definitions``, hexadecimal: the same for the same content, in whatever order it was given."""
-    written = [(key, definitions[key].as_written()) for key in sorted(definitions)]
-    return sha256(msgspec.json.encode(written, order="deterministic")).hexdigest()
-
-
-def _request(
-    action: DataAction,
-) -> tuple[Callable[[Values], str], Callable[[Values], str], Callable[[Values], Any] | None]:
-    fields: Sequence[str] = list(action.contract.input.get("properties", {}))
-    request = action.request
-    body: Callable[[Values], Any] | None = None
-    if request.body is not None:
-        body = compile_body(request.body, fields)
-    elif request.method in _WITH_BODY:
-        body = dict
-    return compile_path(request.path, fields), compile_params(request.params, fields), body
-
-
-def _headers(action: DataAction, *, with_body: bool) -> dict[str, str]:
-    headers = dict(action.request.headers)
-    if with_body and not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = "application/json"
-    return headers
-
-
-def _retry_policy(retry: Retry) -> RetryPolicy:
-    schedule = () if retry.schedule == "exponential" else tuple(seconds(wait) for wait in retry.schedule)
-    return RetryPolicy(attempts=retry.attempts, schedule=schedule, max_age_s=seconds(retry.max_age))
+    def judged_when_left(self, segments: Sequence[str]) -> list[CompiledMap]:
+        """The maps that ask whether one of ``segments`` was left, by priority, then name."""
+        return [one for one in self.maps if not one.left.isdisjoint(segments)]

@@ -1,15 +1,23 @@
-"""Triggers compiled: a function of a scope, what it counts, which segments it asks, and where it can be indexed."""
+"""Triggers compiled: a function of a scope, what it remembers, which segments it asks, its clauses for the index."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
+from actionmap.catalog.clauses import (
+    ANYTHING,
+    COMPLETED,
+    COUNTED,
+    ENTERED,
+    LEFT,
+    Clauses,
+    Literal,
+    both,
+    either,
+    equal,
+)
 from actionmap.catalog.conditions import BadPattern, Predicate, compile_condition
 from actionmap.catalog.models.base import seconds
 from actionmap.catalog.models.trigger import (
@@ -21,36 +29,20 @@ from actionmap.catalog.models.trigger import (
     CountedEvents,
     EventLeaf,
     Not,
+    OrderedEvents,
+    SegmentEnteredLeaf,
     SegmentLeaf,
+    SegmentLeftLeaf,
+    SequenceLeaf,
     Trigger,
 )
 from actionmap.catalog.parse import nearest
 from actionmap.catalog.paths import Scope, UnknownPath, known_paths
+from actionmap.catalog.windows import Counter, Memory, Pattern, Reach, key_of
+from actionmap.catalog.windows import Sequence as SequenceMemory
+from actionmap.event import RESERVED_EVENTS
 
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """What is remembered for the ``count`` leaves of one event pattern: the smallest ``keep`` times in the session."""
-
-    #: Hash of the pattern: leaves with the same pattern share the counter, whatever their bounds.
-    key: str
-    event: str
-    where: Predicate
-    keep: int
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """A necessary condition of a trigger that an index can look up: the event's name, an equality or a prefix."""
-
-    kind: str  # event | equal | prefix | segment
-    path: str
-    values: tuple[Any, ...]
-
-    @property
-    def cost(self) -> int:
-        """How many maps a look-up is expected to bring up that do not match; smaller is better."""
-        return {"equal": 1, "prefix": 2, "event": 3, "segment": 4}[self.kind]
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +59,17 @@ class Compiled:
     """A compiled trigger."""
 
     test: Predicate
-    #: At least one of these holds whenever the trigger does; None when no index can tell.
-    anchors: tuple[Anchor, ...] | None = None
-    counters: tuple[Counter, ...] = ()
-    segments: frozenset[str] = frozenset()
-    #: Names of the events that its ``event`` leaves ask for.
-    events: frozenset[str] = frozenset()
-    #: Set when the trigger fires by timer; ``test`` is then made when it is due, ``anchors`` are those of its events.
+    #: When it may hold, for the index.
+    clauses: Clauses = ANYTHING
+    #: When its contrary may hold.
+    contrary: Clauses = ANYTHING
+    memories: tuple[Memory, ...] = ()
+    segments: frozenset[str] = _NONE
+    #: Names of the events that its ``event`` and ``sequence`` leaves ask for at the current event.
+    events: frozenset[str] = _NONE
+    #: Names of the segments that it asks of whether they were just left.
+    left: frozenset[str] = _NONE
+    #: Set when the trigger fires by timer; ``test`` is then made when it is due, ``clauses`` are those of its events.
     absence: Absence | None = None
 
 
@@ -82,10 +78,14 @@ class TriggerCompiler:
     """Compiles triggers; what is wrong is collected in ``problems`` as (path, message), and compiles to false."""
 
     #: Names of the segments that exist.
-    segments: Sequence[str]
+    segments: Collection[str]
+    #: Names of those that others assign.
+    external: Collection[str] = ()
     #: Whether the trigger is a segment's ``when``, in which events and lists of segments have no meaning.
     in_segment: bool = False
     problems: list[tuple[str, str]] = field(default_factory=list)
+    #: Conditions that were compiled before, by how they are written: many maps share one.
+    conditions: dict[tuple[Any, ...], Predicate] = field(default_factory=dict)
 
     def compile(self, trigger: Trigger, path: str) -> Compiled:
         """``trigger``, which stands at ``path``, compiled with all it holds."""
@@ -93,7 +93,33 @@ class TriggerCompiler:
         for index, part in enumerate(beside):
             if isinstance(part, AbsenceLeaf) and not self.in_segment:
                 return self._absence(part, index, trigger, path)
-        return self._part(trigger, path)
+        return self.compile_part(trigger, path)
+
+    def compile_part(self, trigger: Trigger, path: str) -> Compiled:
+        """A part of a trigger, whose ``path`` is given, compiled by itself."""
+        match trigger:
+            case All():
+                return self._all(trigger, path)
+            case Any_():
+                return self._any(trigger, path)
+            case Not():
+                return _inverted(self.compile_part(trigger.not_, f"{path}.not"))
+            case SegmentLeaf():
+                return self._segment(trigger, path)
+            case SegmentEnteredLeaf() | SegmentLeftLeaf():
+                return self._changed(trigger, path)
+            case EventLeaf():
+                return self._event(trigger, path)
+            case Count():
+                return self._count(trigger.count, f"{path}.count")
+            case SequenceLeaf():
+                return self._sequence(trigger.sequence, f"{path}.sequence")
+            case AbsenceLeaf():
+                message = "an absence stands alone or in one top-level all, not in any, not or a segment"
+                self.problems.append((f"{path}.absence", message))
+                return Compiled(lambda _: False)
+            case Condition():
+                return _of_literal(self._condition(trigger, path), Literal(trigger.key, trigger))
 
     def _absence(self, leaf: AbsenceLeaf, at: int, trigger: Trigger, path: str) -> Compiled:
         """An absence, with the conditions and segments beside it, which are judged when it is due."""
@@ -106,142 +132,186 @@ class TriggerCompiler:
                 continue
             where = f"{path}.all.{index}"
             if isinstance(part, SegmentLeaf) or (isinstance(part, Condition) and not part.key.startswith("event.")):
-                beside.append(self._part(part, where))
+                beside.append(self.compile_part(part, where))
             else:
                 message = "beside an absence stand only segments and conditions on visitor or session"
                 self.problems.append((where, message))
-        tests = [part.test for part in beside]
         return Compiled(
-            lambda scope: all(test(scope) for test in tests),
-            (*(after.anchors or ()), *(of.anchors or ())),
-            (),
-            frozenset[str]().union(*(part.segments for part in beside)),
-            after.events | of.events,
-            Absence(after.test, of.test, seconds(leaf.absence.for_) * 1000),
+            _every([part.test for part in beside]),
+            clauses=either((after.clauses, of.clauses)),
+            segments=_NONE.union(*(part.segments for part in beside)),
+            events=after.events | of.events,
+            absence=Absence(after.test, of.test, seconds(leaf.absence.for_) * 1000),
         )
 
-    def _part(self, trigger: Trigger, path: str) -> Compiled:
-        match trigger:
-            case All():
-                return self._all(trigger, path)
-            case Any_():
-                return self._any(trigger, path)
-            case Not():
-                inner = self._part(trigger.not_, f"{path}.not")
-                test = inner.test
-                return Compiled(lambda scope: not test(scope), None, inner.counters, inner.segments, inner.events)
-            case SegmentLeaf():
-                return self._segment(trigger, path)
-            case EventLeaf():
-                return self._event(trigger, path)
-            case Count():
-                return self._count(trigger.count, f"{path}.count")
-            case AbsenceLeaf():
-                message = "an absence stands alone or in one top-level all, not in any, not or a segment"
-                self.problems.append((f"{path}.absence", message))
-                return Compiled(lambda _: False)
-            case Condition():
-                return Compiled(self._condition(trigger, path), _anchors_of(trigger))
-
     def _all(self, trigger: All, path: str) -> Compiled:
-        parts = [self._part(part, f"{path}.all.{index}") for index, part in enumerate(trigger.all)]
-        tests = [part.test for part in parts]
-        anchored = [part.anchors for part in parts if part.anchors is not None]
-        best = min(anchored, key=lambda anchors: (max(anchor.cost for anchor in anchors), len(anchors)), default=None)
-        return _joined(parts, lambda scope: all(test(scope) for test in tests), best)
+        parts = [self.compile_part(part, f"{path}.all.{index}") for index, part in enumerate(trigger.all)]
+        test = _every([part.test for part in parts])
+        return _joined(parts, test, both(part.clauses for part in parts), either(part.contrary for part in parts))
 
     def _any(self, trigger: Any_, path: str) -> Compiled:
-        parts = [self._part(part, f"{path}.any.{index}") for index, part in enumerate(trigger.any)]
+        parts = [self.compile_part(part, f"{path}.any.{index}") for index, part in enumerate(trigger.any)]
         tests = [part.test for part in parts]
-        every = [part.anchors for part in parts]
-        anchors = None if None in every else tuple(anchor for some in every for anchor in some or ())
-        return _joined(parts, lambda scope: any(test(scope) for test in tests), anchors)
+
+        def test(scope: Scope) -> bool:
+            for one in tests:  # noqa: SIM110 - as in _every
+                if one(scope):
+                    return True
+            return False
+
+        clauses, contrary = either(part.clauses for part in parts), both(part.contrary for part in parts)
+        return _joined(parts, test, clauses, contrary)
 
     def _segment(self, leaf: SegmentLeaf, path: str) -> Compiled:
-        name = leaf.segment
+        name = self._known_segment(leaf.segment, f"{path}.segment")
+        compiled = _of_literal(lambda scope: name in scope.visitor.segments, equal("visitor.segments", name))
+        compiled.segments = frozenset((name,))
+        return compiled
+
+    def _changed(self, leaf: SegmentEnteredLeaf | SegmentLeftLeaf, path: str) -> Compiled:
+        entered = isinstance(leaf, SegmentEnteredLeaf)
+        field_name = "segmentEntered" if entered else "segmentLeft"
+        if self.in_segment:
+            self.problems.append((f"{path}.{field_name}", "a segment asks for another one with segment: NAME"))
+        written = leaf.segment_entered if isinstance(leaf, SegmentEnteredLeaf) else leaf.segment_left
+        name = self._known_segment(written, f"{path}.{field_name}")
+        test: Predicate = (lambda scope: name in scope.entered) if entered else (lambda scope: name in scope.left)
+        compiled = _of_literal(test, equal(ENTERED if entered else LEFT, name))
+        compiled.segments = frozenset((name,))
+        compiled.left = _NONE if entered else compiled.segments
+        if name in self.external:
+            # To ask for the change is to name the event that makes it.
+            compiled.events = frozenset(("segment_assigned" if entered else "segment_unassigned",))
+        return compiled
+
+    def _known_segment(self, name: str, path: str) -> str:
         if name not in self.segments:
-            message = f"there is no segment {name!r}{nearest(name, self.segments)}"
-            self.problems.append((f"{path}.segment", message))
-        anchors = (Anchor("segment", "visitor.segments", (name,)),)
-        return Compiled(lambda scope: name in scope.visitor.segments, anchors, (), frozenset((name,)))
+            self.problems.append((path, f"there is no segment {name!r}{nearest(name, self.segments)}"))
+        return name
 
     def _event(self, leaf: EventLeaf, path: str) -> Compiled:
-        name, tests = leaf.event, self._where(leaf.where, path)
         if self.in_segment:
             self.problems.append((f"{path}.event", "a segment has no event leaf; count the events: count: {event: …}"))
-        by_where = [anchors for condition in leaf.where if (anchors := _anchors_of(condition)) is not None]
-        anchors = min((*by_where, (Anchor("event", "event.eventName", (name,)),)), key=lambda some: some[0].cost)
-
-        def test(scope: Scope) -> bool:
-            return scope.event.name == name and all(test(scope) for test in tests)
-
-        return Compiled(test, anchors, (), frozenset(), frozenset((name,)))
+        pattern = self._pattern(leaf, path)
+        literals = _literals(leaf)
+        contrary = either(((literal.inverted(),),) for literal in literals)
+        return Compiled(pattern.matches, (literals,), contrary, events=frozenset((leaf.event,)))
 
     def _count(self, counted: CountedEvents, path: str) -> Compiled:
-        where = self._where(counted.where, path)
         at_least, at_most = counted.at_least, counted.at_most
-        # The n-th smallest time tells whether n events lie at or before any given time.
+        # The n-th time tells whether there are n.
         keep = max(at_least or 0, 0 if at_most is None else at_most + 1)
-        counter = Counter(_pattern_key(counted), counted.event, lambda scope: all(test(scope) for test in where), keep)
-        key = counter.key
+        reach = Reach.of(counted.within)
+        key = key_of(reach.kind, _written(counted))
+        counter = Counter(key, self._remembered(counted, path), reach, keep)
 
         def test(scope: Scope) -> bool:
-            number = bisect_right(scope.session.counts.get(key, ()), scope.event.time)
-            return (at_least is None or number >= at_least) and (at_most is None or number <= at_most)
+            number = counter.number(scope, reach.ms)
+            if at_least is not None and number < at_least:
+                return False
+            return at_most is None or (number <= at_most and counter.knows(scope, reach.ms))
 
-        return Compiled(test, None, (counter,))
+        some = ((equal(COUNTED, key),),)
+        return Compiled(
+            test,
+            clauses=some if at_least else ANYTHING,
+            # Without such an event there are none, and the contrary holds only of more than atMost.
+            contrary=ANYTHING if at_least else some,
+            memories=(counter,),
+        )
 
-    def _where(self, conditions: Sequence[Condition], path: str) -> list[Predicate]:
-        return [self._condition(condition, f"{path}.where.{index}") for index, condition in enumerate(conditions)]
+    def _sequence(self, ordered: OrderedEvents, path: str) -> Compiled:
+        if self.in_segment:
+            self.problems.append((path, "a segment has no sequence; a map fires at its last step"))
+        steps = tuple(self._remembered(step, f"{path}.steps.{index}") for index, step in enumerate(ordered.steps))
+        without = tuple(self._remembered(some, f"{path}.without.{index}") for index, some in enumerate(ordered.without))
+        key = key_of(ordered.within, [_written(some) for some in ordered.steps],
+                     [_written(some) for some in ordered.without])  # fmt: skip
+        memory = SequenceMemory(key, steps, without, Reach.of(ordered.within))
+        return Compiled(
+            lambda scope: key in scope.completed,
+            clauses=((equal(COMPLETED, key),),),
+            memories=(memory,),
+            events=frozenset((ordered.steps[-1].event,)),
+        )
+
+    def _remembered(self, leaf: EventLeaf | CountedEvents, path: str) -> Pattern:
+        if leaf.event in RESERVED_EVENTS:
+            self.problems.append((f"{path}.event", f"{leaf.event} is actionmap's own, and touches no counter"))
+        return self._pattern(leaf, path)
+
+    def _pattern(self, leaf: EventLeaf | CountedEvents, path: str) -> Pattern:
+        where = tuple(self._condition(one, f"{path}.where.{index}") for index, one in enumerate(leaf.where))
+        return Pattern(leaf.event, where)
 
     def _condition(self, condition: Condition, path: str) -> Predicate:
         if self.in_segment and condition.key == "visitor.segments":
             self.problems.append((f"{path}.key", "a segment asks for another one with segment: NAME"))
+        written = _said(condition)
+        known = self.conditions.get(written)
+        if known is not None:
+            return known
         try:
-            return compile_condition(condition)
+            compiled = compile_condition(condition)
         except UnknownPath:
             message = f"there is no path {condition.key!r}{nearest(condition.key, known_paths())}"
             self.problems.append((f"{path}.key", message))
+            return lambda _: False
         except BadPattern as error:
             self.problems.append((f"{path}.values", str(error)))
-        return lambda _: False
+            return lambda _: False
+        self.conditions[written] = compiled
+        return compiled
 
 
-def _joined(parts: Sequence[Compiled], test: Predicate, anchors: tuple[Anchor, ...] | None) -> Compiled:
+def _said(condition: Condition) -> tuple[Any, ...]:
+    """What ``condition`` says, apart from how it is written; 1, 1.0 and true are three values."""
+    values = condition.compared_with
+    return condition.key, condition.operator, condition.ignore_case, values, tuple(map(type, values))
+
+
+def _of_literal(test: Predicate, literal: Literal) -> Compiled:
+    return Compiled(test, ((literal,),), ((literal.inverted(),),))
+
+
+def _literals(leaf: EventLeaf) -> tuple[Literal, ...]:
+    """What an event must satisfy to match ``leaf``."""
+    return equal("event.eventName", leaf.event), *(Literal(condition.key, condition) for condition in leaf.where)
+
+
+def _inverted(inner: Compiled) -> Compiled:
+    test = inner.test
+    return Compiled(
+        lambda scope: not test(scope), inner.contrary, inner.clauses, inner.memories, inner.segments, inner.events,
+        inner.left,
+    )  # fmt: skip
+
+
+def _every(tests: Sequence[Predicate]) -> Predicate:
+    if len(tests) == 1:
+        return tests[0]
+    every = tuple(tests)
+
+    def test(scope: Scope) -> bool:
+        for one in every:  # noqa: SIM110 - a generator for all() costs more than most tests
+            if not one(scope):
+                return False
+        return True
+
+    return test
+
+
+def _joined(parts: Sequence[Compiled], test: Predicate, clauses: Clauses, contrary: Clauses) -> Compiled:
     return Compiled(
         test,
-        anchors,
-        tuple(counter for part in parts for counter in part.counters),
-        frozenset[str]().union(*(part.segments for part in parts)),
-        frozenset[str]().union(*(part.events for part in parts)),
+        clauses,
+        contrary,
+        tuple(memory for part in parts for memory in part.memories),
+        _NONE.union(*(part.segments for part in parts)),
+        _NONE.union(*(part.events for part in parts)),
+        _NONE.union(*(part.left for part in parts)),
     )
 
 
-def _anchors_of(condition: Condition) -> tuple[Anchor, ...] | None:
-    values = condition.compared_with
-    if condition.ignore_case:
-        return None
-    if condition.operator in ("equal", "in"):
-        return (Anchor("equal", condition.key, values),)
-    if condition.operator == "startsWith" and all(isinstance(value, str) and value for value in values):
-        return (Anchor("prefix", condition.key, values),)
-    return None
-
-
-def _pattern_key(counted: CountedEvents) -> str:
-    pattern = [counted.event, [condition.as_written() for condition in counted.where]]
-    return blake2b(msgspec.json.encode(pattern), digest_size=6).hexdigest()
-
-
-def merged_counters(compiled: Iterator[Compiled]) -> Mapping[str, tuple[Counter, ...]]:
-    """The counters of all triggers by event name, those of one pattern joined into the one that keeps most."""
-    by_key: dict[str, Counter] = {}
-    for trigger in compiled:
-        for counter in trigger.counters:
-            known = by_key.get(counter.key)
-            if known is None or known.keep < counter.keep:
-                by_key[counter.key] = counter
-    by_event: dict[str, tuple[Counter, ...]] = {}
-    for counter in by_key.values():
-        by_event[counter.event] = (*by_event.get(counter.event, ()), counter)
-    return by_event
+def _written(leaf: EventLeaf | CountedEvents) -> list[Any]:
+    return [leaf.event, [condition.as_written() for condition in leaf.where]]

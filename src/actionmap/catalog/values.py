@@ -13,6 +13,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_FIRST_OF_DECIMAL = "-0123456789"
 #: Python refuses to read longer integers, and no visitor has a number like that.
 _MAX_DIGITS = 400
 
@@ -21,7 +22,8 @@ Number = int | float
 
 def decimal_value(text: str) -> Number | None:
     """The number that ``text`` spells as a decimal string (``-?\\d+(\\.\\d+)?``), or None."""
-    if not _DECIMAL.fullmatch(text) or len(text) > _MAX_DIGITS:
+    # Most texts spell no number, and their first character tells.
+    if text[:1] not in _FIRST_OF_DECIMAL or not _DECIMAL.fullmatch(text) or len(text) > _MAX_DIGITS:
         return None
     whole, _, fraction = text.partition(".")
     return float(text) if fraction.strip("0") else int(whole)
@@ -47,6 +49,8 @@ def time_value(text: str) -> int | None:
 
 def fold(text: str) -> str:
     """``text`` as ``ignoreCase`` compares it: NFC, then case-folded, then NFC again (folding may undo it)."""
+    if text.isascii():
+        return text.lower()
     return normalize("NFC", normalize("NFC", text).casefold())
 
 

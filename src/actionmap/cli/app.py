@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from actionmap import __version__
-from actionmap.cli import definitions, operating, questions, running, sending
+from actionmap.cli import definitions, explaining, operating, questions, running, sending, simulating
 from actionmap.cli.output import COULD_NOT_ASK, fail
 from actionmap.errors import ActionmapError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (running, sending, definitions, questions, operating):
+for commands in (running, sending, definitions, simulating, explaining, questions, operating):
     commands.add_to(app)
 
 

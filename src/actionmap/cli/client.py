@@ -10,6 +10,8 @@ from actionmap.errors import ActionmapError, DefinitionError, Finding, NotFound,
 from actionmap.settings import Settings, load_settings
 
 _TIMEOUT_S = 30.0
+#: A hundred thousand definitions are compared and compiled for a minute.
+_SET_TIMEOUT_S = 600.0
 
 
 class Client:
@@ -28,17 +30,17 @@ class Client:
 
     def put(self, path: str, body: Any, **params: Any) -> Any:
         """The answer to PUT ``path``; raises as `get` does."""
-        return self._ask("PUT", path, params=params, json=body)
+        return self._ask("PUT", path, timeout=_SET_TIMEOUT_S, params=params, json=body)
 
     def post(self, path: str, body: Any) -> Any:
         """The answer to POST ``path``; raises as `get` does."""
         return self._ask("POST", path, json=body)
 
-    def _ask(self, method: str, path: str, **more: Any) -> Any:
+    def _ask(self, method: str, path: str, *, timeout: float = _TIMEOUT_S, **more: Any) -> Any:
         url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            response = httpx.request(method, url + path, headers=headers, timeout=_TIMEOUT_S, trust_env=False, **more)
+            response = httpx.request(method, url + path, headers=headers, timeout=timeout, trust_env=False, **more)
         except httpx.HTTPError as error:
             raise Unreachable(
                 f"no actionmap server answers at {url} ({type(error).__name__}); start one with actionmap serve or "

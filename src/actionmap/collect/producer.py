@@ -227,10 +227,10 @@ class EventProducer:
         results = [self._result(answer, why) for answer in answers]
         return results + [NotStored(error=why)] * (len(events) - len(answers))
 
-    async def send_again(
-        self, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    async def send_record(
+        self, partition: int | None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> Stored | NotStored:
-        """Send one record as it was, into the partition it came from, and wait until it is acknowledged.
+        """Send one record into ``partition``, or that of its key, and wait until it is acknowledged.
 
         Raises:
             Overloaded: the buffer is full to 80 %; it was not taken.

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
 from actionmap.consume.parse import Record
 from actionmap.errors import Unreachable
 
 _TIMEOUT_S = 10.0
 _READ_MS = 2_000
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's own clients choose for ``key`` among so many ``partitions``: by its murmur2."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 async def log_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:

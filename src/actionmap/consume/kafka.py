@@ -15,12 +15,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, UnknownMemberIdError
-from aiokafka.partitioner import murmur2
 from msgspec import Struct
 
-from actionmap.consume.ends import LogEnds, cluster_id
+from actionmap.consume.ends import LogEnds, cluster_id, partition_of
 from actionmap.consume.lane import OpenLane, PartitionLane
-from actionmap.consume.parse import Record, replay_header
+from actionmap.consume.parse import Record, with_headers
 from actionmap.consume.positions import Log
 from actionmap.errors import Unreachable
 from actionmap.process import cancel, wall_clock
@@ -239,16 +238,12 @@ class KafkaConsumer(ConsumerRebalanceListener):
             if lane is not None:
                 self._look_at_key(tp, records[0].key)
                 log = self._options.log_name or tp.topic
-                lane.offer([
-                    Record(log, tp.partition, record.offset, record.timestamp, record.key, record.value,
-                           replay_header(record.headers) if record.headers else None)
-                    for record in records
-                ])  # fmt: skip
+                lane.offer([_record(log, record) for record in records])
 
     def _look_at_key(self, tp: TopicPartition, key: bytes | None) -> None:
         """A producer with another partitioner puts a visitor into two partitions; one record of each fetch tells."""
         count = len(self._consumer.partitions_for_topic(tp.topic) or ())
-        if key is not None and count and (murmur2(key) & 0x7FFFFFFF) % count != tp.partition:
+        if key is not None and count and partition_of(key, count) != tp.partition:
             self._metrics.misplaced.inc()
             if not self._told_misplaced:
                 self._told_misplaced = True
@@ -396,3 +391,8 @@ class KafkaConsumer(ConsumerRebalanceListener):
             self._log.info("commit.failed", error=type(error).__name__)
         else:
             self._committed.update(moved)
+
+
+def _record(log: str, fetched: Any) -> Record:
+    record = Record(log, fetched.partition, fetched.offset, fetched.timestamp, fetched.key, fetched.value)
+    return with_headers(record, fetched.headers) if fetched.headers else record

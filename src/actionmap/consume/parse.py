@@ -12,7 +12,7 @@ from msgspec import Struct
 from actionmap.delivery import DeadLetter
 from actionmap.errors import Rejected
 from actionmap.event import Event, to_millis
-from actionmap.wire import parse_and_count
+from actionmap.wire import WireEvent, parse_and_count
 
 #: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
 MAX_AHEAD_MS = 5 * 60 * 1000
@@ -21,6 +21,8 @@ _KEPT_CHARACTERS = 4096
 
 #: The header of a record that was a dead letter and is replayed.
 REPLAY_HEADER = "actionmap-replay"
+#: The header of a record that actionmap itself wrote: its event may have a reserved name.
+OWN_HEADER = "actionmap-own"
 
 
 class Replay(Struct, frozen=True, rename="camel"):
@@ -44,6 +46,8 @@ class Record(NamedTuple):
     value: bytes | None
     #: Value of its `REPLAY_HEADER`; None without one.
     replay: bytes | None = None
+    #: Whether it has an `OWN_HEADER`.
+    own: bool = False
 
     @property
     def position(self) -> str:
@@ -77,7 +81,17 @@ def parse_record(record: Record) -> Parsed:
     """
     if record.value is None:
         raise Rejected("empty", "the record has no value")
-    wire, unknown = parse_and_count(record.value)
+    # What is replayed was written by actionmap, and looked at when it came first.
+    wire, unknown = parse_and_count(record.value, own=record.own or record.replay is not None)
+    return event_of(record, wire, unknown)
+
+
+def event_of(record: Record, wire: WireEvent, unknown: int) -> Parsed:
+    """The event that ``record`` holds, whose value was read as ``wire``, with so many ``unknown`` keys.
+
+    Raises:
+        Rejected: its replay header is none.
+    """
     replay = _replay(record)
     time = record.timestamp if wire.timestamp is None else to_millis(wire.timestamp)
     clamped = time > record.timestamp + MAX_AHEAD_MS
@@ -98,16 +112,18 @@ def parse_record(record: Record) -> Parsed:
             language=wire.language,
             attributes=wire.attributes or {},
             traits=wire.traits or {},
-            size=len(record.value),
+            size=len(record.value or b""),
+            offset=record.offset,
         ),
         clamped,
         unknown,
     )
 
 
-def replay_header(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
-    """The value of `REPLAY_HEADER` among a record's ``headers``; None without one."""
-    return next((value for name, value in headers if name == REPLAY_HEADER), None)
+def with_headers(record: Record, headers: Sequence[tuple[str, bytes]]) -> Record:
+    """``record`` with what its ``headers`` say."""
+    said = dict(headers)
+    return record._replace(replay=said.get(REPLAY_HEADER), own=OWN_HEADER in said)
 
 
 def _replay(record: Record) -> Replay:

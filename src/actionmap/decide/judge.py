@@ -1,31 +1,25 @@
-"""decide() and fire(): the checks of an event or timer in their order, one verdict per candidate map (semantics §5)."""
+"""decide(), fire() and expire(): what an event or a timer leads to, a verdict per candidate map (semantics §2, §5)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.rulebook import CompiledMap, Rulebook
+from actionmap.decide.checks import Match, obstacle
+from actionmap.decide.frequency import note_firing
 from actionmap.decide.observe import observe, observe_late
+from actionmap.decide.policy import Policy
 from actionmap.decide.render import LookupMissing, render
-from actionmap.decide.waits import fired_in_session, note_fired, remember_match, watch, without
+from actionmap.decide.segments import assign, end_memberships
+from actionmap.decide.waits import remember_match, watch, without
 from actionmap.decision import Decision, Reason, Verdict
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import Event, to_rfc3339
+from actionmap.event import ASSIGNMENT_EVENTS, RESERVED_EVENTS, Event
 from actionmap.visitor import Session, Visitor, Wait, hash_event_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What decisions depend on beside event, visitor and rulebook."""
-
-    company: str = "default"
-    session_timeout_ms: int = 20 * 60 * 1000
-    allowed_lateness_ms: int = 24 * 3600 * 1000
-    #: Added to the due time of absences.
-    wait_grace_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -40,8 +34,11 @@ class _Judging:
     owed_at: int
     #: Number of the session that caps per session count in.
     session: int
+    #: Nothing older than this can fire any more.
+    horizon: int
     verdicts: list[Verdict] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+    shadowed: list[Delivery] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -56,6 +53,7 @@ class _Judging:
             tuple(self.deliveries),
             tuple(self.dead_letters),
             tuple(self.missing),
+            tuple(self.shadowed),
         )
 
 
@@ -78,64 +76,157 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
         after = observe_late(visitor, event)
         after.remember(id_hash)
         return Decision("late", after)
-    scope = observe(visitor, event, rulebook, policy.session_timeout_ms)
+    now = max(stream_time, event.time)
+    if event.name in RESERVED_EVENTS:
+        return _judge_reserved(event, visitor, rulebook, now, policy, id_hash)
+    scope = observe(visitor, event, rulebook, now, policy)
     scope.visitor.remember(id_hash)
     candidates = rulebook.index.candidates(scope)
-    if not candidates:
+    returned = visitor is not None and visitor.waits and scope.session.number != _number_of(visitor.session)
+    if not candidates and not returned:
         return Decision("judged", scope.visitor)
-    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number)
-    for position in candidates:
-        _judge(rulebook.maps[position], judging)
+    horizon = now - policy.allowed_lateness_ms
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    if returned:
+        _settle_matches(judging, rulebook)
+    _judge(candidates, judging)
     return judging.decision("judged")
 
 
+def _number_of(session: Session | None) -> int:
+    return session.number if session is not None else 0
+
+
+def _untouched(visitor: Visitor | None, visitor_id: str, event: Event, at: int, *, happens: bool = True) -> Scope:
+    """The visitor as it is, as a scope: what is no event of the website touches no session and no counter."""
+    known = visitor or Visitor(visitor_id, at, at)
+    session = replace(known.session) if known.session else Session(0, at, at)
+    after = replace(known, session=session) if known.session else replace(known)
+    scope = Scope(event, after, session)
+    scope.happens = happens
+    return scope
+
+
 def _judge_again(event: Event, visitor: Visitor | None, rulebook: Rulebook, policy: Policy) -> Decision:
-    """Maps that broke on the event judge it once more, with the visitor as now; it touches no session, no counter."""
-    known = visitor or Visitor(event.visitor_id, event.time, event.time)
-    session = replace(known.session) if known.session else Session(0, event.time, event.time)
-    after = replace(known, session=session)
-    judging = _Judging(Scope(event, after, session), policy, event.time, event.recorded_at, session.number)
-    for name in event.only_maps:
-        action_map = rulebook.by_name.get(name)
-        if action_map is not None:
-            _judge(action_map, judging)
+    """Maps that broke on the event judge it once more, with the visitor as now."""
+    scope = _untouched(visitor, event.visitor_id, event, event.time)
+    horizon = event.time - policy.allowed_lateness_ms
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    named = (rulebook.by_name.get(name) for name in event.only_maps)
+    _judge((action_map for action_map in named if action_map is not None), judging)
     return judging.decision("replayed")
+
+
+def _judge_reserved(
+    event: Event, visitor: Visitor | None, rulebook: Rulebook, now: int, policy: Policy, id_hash: bytes
+) -> Decision:
+    """An event that actionmap itself gave: the maps that name it are judged, and no others."""
+    scope = _untouched(visitor, event.visitor_id, event, event.time)
+    scope.visitor.remember(id_hash)
+    if event.name in ASSIGNMENT_EVENTS and assign(scope, rulebook, now):
+        return Decision("refused", scope.visitor)
+    horizon = now - policy.allowed_lateness_ms
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    _judge((one for one in rulebook.index.candidates(scope) if event.name in one.events), judging)
+    return judging.decision("judged")
 
 
 def fire(wait: Wait, visitor: Visitor, rulebook: Rulebook, owed_at: int, policy: Policy) -> Decision:
     """What the end of ``wait`` leads to: every check after the trigger is made now, with the visitor as now (§5).
 
     Args:
-        wait: One of the visitor's waits; the decision's visitor has it no more.
+        wait: One of the visitor's waits that has a due time; the decision's visitor has it no more.
         visitor: The visitor.
         rulebook: Where its map is looked up; a map that is gone or inactive fires nothing.
         owed_at: When the record entered Kafka that moved the stream time to here, or the wall clock that did.
         policy: The company.
     """
-    # A timer touches no session; a visitor who has a wait has had one.
-    session = replace(visitor.session) if visitor.session else Session(0, wait.due, wait.due)
-    after = replace(visitor, session=session)
-    judging = _Judging(Scope(wait.event, after, session), policy, wait.due, owed_at, wait.session)
-    action_map = rulebook.by_name.get(wait.action_map)
-    if action_map is None:
-        judging.verdicts.append(Verdict(wait.action_map, "not-live", "the action map is not active any more"))
-    elif wait.kind == "delay" or _holds(action_map, judging):
-        _fire(action_map, judging)
-    without(after, wait)
+    assert wait.due is not None, wait
+    scope = _untouched(visitor, visitor.id, wait.event, wait.due)
+    horizon = wait.due - policy.allowed_lateness_ms
+    judging = _Judging(scope, policy, wait.due, owed_at, wait.session, horizon)
+    _settle(wait, judging, rulebook)
     return judging.decision("timer")
 
 
-def _judge(action_map: CompiledMap, judging: _Judging) -> None:
+def expire(visitor: Visitor, at: int, rulebook: Rulebook, owed_at: int, policy: Policy) -> Decision:
+    """What the end of memberships leads to: maps with ``segmentLeft`` are judged, by the visitor's latest event.
+
+    Args:
+        visitor: The visitor, whose ``look_at_segments`` is ``at``.
+        at: Stream time, in milliseconds since 1970.
+        rulebook: The maps and segments.
+        owed_at: When the record entered Kafka that moved the stream time to here, or the wall clock that did.
+        policy: The company.
+    """
+    event = visitor.latest or Event(f"expiry/{at}", "", visitor.id, at, owed_at)
+    scope = _untouched(visitor, visitor.id, event, at, happens=False)
+    scope.left = end_memberships(scope.visitor, scope.session, rulebook, at)
+    judging = _Judging(scope, policy, at, owed_at, scope.session.number, at - policy.allowed_lateness_ms)
+    if scope.left:
+        _judge(rulebook.judged_when_left(scope.left), judging)
+    return judging.decision("expiry")
+
+
+def _settle_matches(judging: _Judging, rulebook: Rulebook) -> None:
+    """The visitor is back: the matches that waited for it are settled one by one, in the order in which they came."""
+    scope, session = judging.scope, judging.session
+    for wait in [wait for wait in scope.visitor.waits if wait.kind == "nextSession"]:
+        judging.scope, judging.session = Scope(wait.event, scope.visitor, scope.session), wait.session
+        _settle(wait, judging, rulebook)
+    judging.scope, judging.session = scope, session
+
+
+def _settle(wait: Wait, judging: _Judging, rulebook: Rulebook) -> None:
+    """What a wait that is over leads to; it competes in no group."""
+    action_map = rulebook.by_name.get(wait.action_map)
+    if action_map is None:
+        judging.verdicts.append(Verdict(wait.action_map, "not-live", "the action map is not active any more"))
+    elif (wait.kind != "absence" or _holds(action_map, judging)) and _stands(action_map, judging):
+        _send(action_map, judging, wait.occurrence)
+    without(judging.scope.visitor, wait)
+
+
+def _judge(candidates: Iterable[CompiledMap], judging: _Judging) -> None:
+    """Judge maps, given by priority and name; of each exclusive group, the first one that stands fires."""
+    maps, begin = list(candidates), len(judging.verdicts)
+    standing = [action_map for action_map in maps if _matches(action_map, judging)]
+    first: dict[str, str] = {}
+    for action_map in standing:
+        group = action_map.exclusive_group
+        if group is not None and first.setdefault(group, action_map.name) != action_map.name:
+            judging.add(action_map, "outranked", f"{first[group]} comes first in the group {group}")
+        else:
+            _send(action_map, judging, _occurrence(action_map, judging))
+    if standing and len(maps) > 1:
+        place = {action_map.name: number for number, action_map in enumerate(maps)}
+        judging.verdicts[begin:] = sorted(judging.verdicts[begin:], key=lambda verdict: place[verdict.action_map])
+
+
+def _matches(action_map: CompiledMap, judging: _Judging) -> bool:
+    """True when the map fires now, unless another one of its group comes first."""
     if action_map.absence is not None:
         try:
             watch(action_map, action_map.absence, judging.scope, judging.policy.wait_grace_ms, judging.add)
         except Exception as error:
             judging.add(action_map, "error", f"{type(error).__name__}: {error}")
-    elif _holds(action_map, judging):
-        if action_map.delay_ms is None:
-            _fire(action_map, judging)
-        else:
-            remember_match(action_map, judging.scope, action_map.delay_ms, judging.add)
+        return False
+    if not _holds(action_map, judging):
+        return False
+    if action_map.waits:
+        remember_match(action_map, judging.scope, judging.at, _occurrence(action_map, judging), judging.add)
+        return False
+    return _stands(action_map, judging)
+
+
+def _occurrence(action_map: CompiledMap, judging: _Judging) -> int:
+    """How often the map matched at this event before; more than never only where memberships end after it."""
+    if not action_map.may_recur:
+        return 0
+    visitor = judging.scope.visitor
+    before = visitor.matched.get(action_map.name, 0)
+    visitor.matched = {**visitor.matched, action_map.name: before + 1}
+    return before
 
 
 def _holds(action_map: CompiledMap, judging: _Judging) -> bool:
@@ -148,46 +239,38 @@ def _holds(action_map: CompiledMap, judging: _Judging) -> bool:
     return False
 
 
-def _fire(action_map: CompiledMap, judging: _Judging) -> None:
-    """The checks after the trigger, and what the map owes when they all pass."""
+def _stands(action_map: CompiledMap, judging: _Judging) -> bool:
+    """True when all checks between a match and its group pass."""
+    try:
+        found = obstacle(Match(action_map, judging.scope, judging.at, judging.session))
+    except Exception as error:
+        found = "error", f"{type(error).__name__}: {error}"
+    if found is not None:
+        judging.add(action_map, *found)
+    return found is None
+
+
+def _send(action_map: CompiledMap, judging: _Judging, occurrence: int) -> None:
+    """The last check, required lookups, and what the map owes when it passes."""
     scope = judging.scope
     try:
-        obstacle = _obstacle(action_map, judging)
-        if obstacle is not None:
-            judging.add(action_map, *obstacle)
-            return
-        owed, missing = render(action_map, scope, judging.policy.company, judging.at, judging.owed_at)
+        owed, missing = render(action_map, scope, judging.policy.company, judging.at, judging.owed_at, occurrence)
     except LookupMissing as why:
         judging.add(action_map, "lookup-missing", str(why))
         return
     except Exception as error:
         judging.add(action_map, "error", f"{type(error).__name__}: {error}")
         return
-    note_fired(scope.visitor, judging.session, action_map.name)
+    for cap in action_map.counted_in:
+        note_firing(scope.visitor, judging.session, cap, judging.at, judging.horizon)
     judging.missing.extend(missing)
     if isinstance(owed, DeadLetter):
-        judging.dead_letters.append(owed)
+        if not action_map.shadow:
+            judging.dead_letters.append(owed)
         judging.add(action_map, "unrenderable", owed.detail)
+    elif action_map.shadow:
+        judging.shadowed.append(owed)
+        judging.add(action_map, "shadow")
     else:
         judging.deliveries.append(owed)
         judging.add(action_map, "fired")
-
-
-def _obstacle(action_map: CompiledMap, judging: _Judging) -> tuple[Reason, str] | None:
-    """The first check after the trigger that fails, in the order of semantics §5."""
-    if action_map.not_live:
-        return "not-live", action_map.not_live
-    if action_map.start is not None and judging.at < action_map.start:
-        return "outside-dates", f"starts at {to_rfc3339(action_map.start)}"
-    if action_map.end is not None and judging.at >= action_map.end:
-        return "outside-dates", f"ended at {to_rfc3339(action_map.end)}"
-    event = judging.scope.event
-    url = event.page.url if event.page else None
-    if action_map.includes and (url is None or not any(test(url) for test in action_map.includes)):
-        return "page-url", "the page is not among pageUrls.include"
-    if url is not None and any(test(url) for test in action_map.excludes):
-        return "page-url", "the page is among pageUrls.exclude"
-    cap = action_map.max_per_session
-    if cap is not None and fired_in_session(judging.scope.visitor, judging.session, action_map.name) >= cap:
-        return "capped", f"fired {cap} times in this session"
-    return None

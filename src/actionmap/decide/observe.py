@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +11,8 @@ from msgspec.structs import replace
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide.enrich import browser_and_device, campaign_of, referrer_of
+from actionmap.decide.policy import Policy
+from actionmap.decide.segments import judge_segments
 from actionmap.event import PAGE_VIEWED, Event
 from actionmap.visitor import Browser, Session, Visitor
 
@@ -34,14 +35,15 @@ def observe_late(visitor: Visitor | None, event: Event) -> Visitor:
     return after
 
 
-def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, session_timeout_ms: int) -> Scope:
+def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, now: int, policy: Policy) -> Scope:
     """The visitor with ``event`` in it, as the scope that maps are judged by; ``visitor`` itself stays as it was.
 
     Args:
         visitor: The visitor before; None for one never seen.
         event: An event that is neither a duplicate nor late.
-        rulebook: Whose counters and segments are kept.
-        session_timeout_ms: A longer gap than this starts a new session.
+        rulebook: Whose counters, sequences and segments are kept.
+        now: Stream time with this event.
+        policy: Session time-out and lateness.
     """
     after = _known(visitor, event)
     measured = event.size > _SMALL_RECORD_BYTES or after.event_count % _MEASURED_EVERY == _MEASURED_EVERY - 1
@@ -49,13 +51,29 @@ def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, session_t
     after.first_seen_at = min(after.first_seen_at, event.time)
     after.last_seen_at = max(after.last_seen_at, event.time)
     after.event_count += 1
-    session = _session(after, event, session_timeout_ms)
+    before = after.session
+    session = _session(after, event, policy.session_timeout_ms)
     after.session = session
+    after.latest_offset = event.offset
+    if after.matched:
+        after.matched = {}
     _enrich(session, event, measured=measured)
     scope = Scope(event, after, session)
-    _count(scope, rulebook)
-    _assign_segments(scope, rulebook)
+    _note(scope, rulebook, now - policy.allowed_lateness_ms)
+    new_session = before is not None and before.number != session.number
+    if new_session:
+        _forget_unasked(after, rulebook)
+    judge_segments(scope, rulebook, now, new_session=new_session)
+    if rulebook.reports_expiries:
+        after.latest = without_unread(event)
+    elif after.latest is not None:
+        after.latest = None
     return scope
+
+
+def without_unread(event: Event) -> Event:
+    """``event`` without what no path leads to, and need not be kept."""
+    return replace(event, traits={}, user_agent=None, ip_address=None, referrer_url=None)
 
 
 def _known(visitor: Visitor | None, event: Event) -> Visitor:
@@ -129,26 +147,25 @@ def _enrich(session: Session, event: Event, *, measured: bool) -> None:
         session.referrer = referrer_of(event.referrer_url, domain, session.mkt_campaign)
 
 
-def _count(scope: Scope, rulebook: Rulebook) -> None:
-    """Note the event's time with each counter it belongs to, keeping as many of the smallest as any map asks for."""
-    session, event = scope.session, scope.event
-    counters = rulebook.counters.get(event.name)
-    if not counters:
+def _note(scope: Scope, rulebook: Rulebook, horizon: int) -> None:
+    """Take the event into the counters and sequences that it belongs to; none older than ``horizon`` can come."""
+    memories = rulebook.memories.get(scope.event.name)
+    if not memories:
         return
-    counts = dict(session.counts)
-    for counter in counters:
-        if counter.where(scope):
-            times = list(counts.get(counter.key, ()))
-            insort(times, event.time)
-            counts[counter.key] = times[: counter.keep]
-    session.counts = counts
+    for memory in memories:
+        memory.note(scope, horizon)
 
 
-def _assign_segments(scope: Scope, rulebook: Rulebook) -> None:
-    """Judge every segment; each sees the membership of those it asks for."""
-    members: list[str] = []
-    scope.visitor.segments = members
-    for segment in rulebook.segments:
-        if segment.test(scope):
-            members.append(segment.name)  # noqa: PERF401 - the next segment's test already sees it
-    members.sort()
+def _forget_unasked(after: Visitor, rulebook: Rulebook) -> None:
+    """What no definition asks for any more is forgotten when the visitor comes back."""
+    known = rulebook.memory_keys
+    if not known.issuperset(after.counts):
+        after.counts = {key: times for key, times in after.counts.items() if key in known}
+    if not known.issuperset(after.tracks):
+        after.tracks = {key: track for key, track in after.tracks.items() if key in known}
+    # Inactive maps keep their caps.
+    capped = rulebook.cap_keys
+    if not capped.issuperset(after.fired):
+        after.fired = {key: number for key, number in after.fired.items() if key in capped}
+    if not capped.issuperset(after.fired_at):
+        after.fired_at = {key: times for key, times in after.fired_at.items() if key in capped}

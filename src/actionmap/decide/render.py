@@ -16,7 +16,7 @@ __all__ = ["LookupMissing", "render"]
 
 
 def render(
-    fired: CompiledMap, scope: Scope, company: str, at: int, owed_at: int
+    fired: CompiledMap, scope: Scope, company: str, at: int, owed_at: int, occurrence: int = 0
 ) -> tuple[Delivery | DeadLetter, tuple[str, ...]]:
     """The delivery that ``fired`` owes for the event in ``scope``, and the mappings that had no value (``map/field``).
 
@@ -28,13 +28,14 @@ def render(
         company: The company the definitions belong to.
         at: Event time, or when the timer was due.
         owed_at: When the record that led to it entered Kafka.
+        occurrence: How often the map has fired for this event before.
 
     Raises:
         LookupMissing: a lookup with ``onMissing: skip`` has no value; nothing is owed.
     """
     webhook, event = fired.webhook, scope.event
-    id_ = delivery_id(company, fired.name, webhook.name, event.visitor_id, event.id)
-    own = Scope(event, scope.visitor, scope.session, fired.name, fired.version, id_)
+    id_ = delivery_id(company, fired.name, webhook.name, event.visitor_id, event.id, occurrence)
+    own = scope.for_delivery(fired.name, fired.version, id_)
     values, missing = webhook.resolve(own)
     named = tuple(f"{fired.name}/{field}" for field in missing)
     delivery = _envelope(id_, fired, event, at, owed_at)

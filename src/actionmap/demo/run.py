@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.parse import Definitions
-from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.producer import EventProducer, Outgoing
 from actionmap.decide import Policy
 from actionmap.decision import Decision

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actionmap.app import Parts, open_parts, open_producer, prepare_topic
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import read_folder
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions, located, parse_documents
 from actionmap.catalog.plan import Change, plan
-from actionmap.catalog.rulebook import compile_rulebook
 from actionmap.collect.producer import EventProducer
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender

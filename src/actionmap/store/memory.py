@@ -6,13 +6,14 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 
 from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Parked, Resume
+from actionmap.store.protocols import Applied, Changes, Commit, Due, Fence, Halt, Leased, Parked, Resume, Revision
 
 
 @dataclass(slots=True)
@@ -47,6 +48,10 @@ class MemoryStore:
         self._outbox_cap = outbox_cap
         self._revision = 0
         self._definitions: dict[str, bytes] = {}
+        #: The keys that each write changed.
+        self._changes: list[list[str]] = []
+        #: Of each revision from 0 on.
+        self._tokens = [""]
 
     async def fence(self, partition: int) -> Fence:
         return self._partitions[partition].fence
@@ -251,11 +256,15 @@ class MemoryStore:
             part.parked.clear()
         return True
 
-    async def revision(self) -> int:
-        return self._revision
+    async def revision(self) -> Revision:
+        return Revision(self._revision, self._tokens[-1])
 
-    async def read(self) -> tuple[int, dict[str, bytes]]:
-        return self._revision, dict(self._definitions)
+    async def changes(self, since: Revision) -> Changes:
+        newest = Revision(self._revision, self._tokens[-1])
+        if not 0 <= since.number <= self._revision or self._tokens[since.number] != since.token:
+            return Changes(newest, dict(self._definitions), whole=True)
+        changed = {key: self._definitions.get(key) for some in self._changes[since.number :] for key in some}
+        return Changes(newest, changed, whole=False)
 
     async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
         if expected != self._revision:
@@ -264,6 +273,8 @@ class MemoryStore:
         for key in deleted:
             self._definitions.pop(key, None)
         self._revision += 1
+        self._changes.append([*changed, *deleted])
+        self._tokens.append(token_hex(8))
         return self._revision
 
     async def ping(self) -> None:

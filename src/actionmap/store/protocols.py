@@ -6,7 +6,7 @@ A partition's fence, visitors, outbox and dead letters live in one slot and chan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -282,14 +282,33 @@ class ParkingStore(Protocol):
         """
 
 
+class Revision(NamedTuple):
+    """One state of the definitions."""
+
+    #: Counts the writes from 1; 0 when there was none.
+    number: int = 0
+    #: Of the write that led to it: a store that has lost writes gives their numbers to others.
+    token: str = ""
+
+
+class Changes(NamedTuple):
+    """What has become of the definitions."""
+
+    revision: Revision
+    #: Stored form by key ``Kind/name``; None for what was deleted.
+    definitions: dict[str, bytes | None]
+    #: Whether these are all definitions, and not only what has changed.
+    whole: bool
+
+
 class DefinitionStore(Protocol):
     """All definitions, as one set with one revision."""
 
-    async def revision(self) -> int:
-        """The revision of the stored set; 0 when there is none."""
+    async def revision(self) -> Revision:
+        """The revision of the stored set."""
 
-    async def read(self) -> tuple[int, dict[str, bytes]]:
-        """Revision, and each definition's stored form by its key ``Kind/name``, read in one step."""
+    async def changes(self, since: Revision) -> Changes:
+        """What is different from the revision ``since``, read in one step; everything, when that cannot be told."""
 
     async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
         """Change the set if it is still at revision ``expected``; returns the new revision.

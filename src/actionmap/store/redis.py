@@ -17,6 +17,7 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{e7}:w    string  empty; written so that its being on disk can be waited for
     am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
     am:{definitions}:tok  string  token of the last write, by which a repeated one is recognised
+    am:{definitions}:log  list    the keys that each of the last writes changed
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from actionmap.delivery import DeadLetter, Delivery, decode_dead_letter, decode_
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.connection import Connection
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Leased, Parked, Resume
+from actionmap.store.protocols import Applied, Changes, Commit, Due, Fence, Halt, Leased, Parked, Resume, Revision
 
 _SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
-            "park", "parked", "unpark", "write_definitions", "read_definitions")  # fmt: skip
+            "park", "parked", "unpark", "write_definitions", "changed_definitions")  # fmt: skip
 _FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np", "fp", "sta", "halt", "res", "reb")
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
@@ -269,20 +270,27 @@ class RedisStore:
     # --- definitions
 
     def _definition_keys(self) -> list[str]:
-        return [f"{self._prefix}:{{definitions}}:d", f"{self._prefix}:{{definitions}}:rev"]
+        return [f"{self._prefix}:{{definitions}}:{name}" for name in ("d", "rev", "tok", "log")]
 
-    async def revision(self) -> int:
+    async def revision(self) -> Revision:
+        _, number, token, _ = self._definition_keys()
         async with self._translated():
-            return int(await self._redis.get(self._definition_keys()[1]) or 0)
+            found = await self._redis.mget(number, token)
+        return Revision(int(found[0] or 0), (found[1] or b"").decode())
 
-    async def read(self) -> tuple[int, dict[str, bytes]]:
-        revision, pairs = await self._call("read_definitions", self._definition_keys(), [])
-        flat = pairs.items() if isinstance(pairs, dict) else zip(pairs[::2], pairs[1::2], strict=True)
-        return int(revision), {key.decode(): value for key, value in flat}
+    async def changes(self, since: Revision) -> Changes:
+        number, token, extent, *found = await self._call("changed_definitions", self._definition_keys(), list(since))
+        if extent == b"all":
+            [pairs] = found
+            flat = pairs.items() if isinstance(pairs, dict) else zip(pairs[::2], pairs[1::2], strict=True)
+        else:
+            flat = zip(found[::2], found[1::2], strict=True)
+        definitions = {key.decode(): value for key, value in flat}
+        return Changes(Revision(int(number), token.decode()), definitions, whole=extent == b"all")
 
     async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
         written = [part for pair in changed.items() for part in pair]
-        keys = [*self._definition_keys(), f"{self._prefix}:{{definitions}}:tok"]
+        keys = self._definition_keys()
         args: list[Any] = [expected, secrets.token_hex(16), len(changed), *written, *deleted]
         status, revision = await self._call("write_definitions", keys, args)
         if status == b"conflict":

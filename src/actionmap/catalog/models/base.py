@@ -37,6 +37,27 @@ def seconds(duration: str) -> int:
 
 #: The longest wait (a delay, an absence); visitors are remembered for longer, and so is what they wait for.
 LONGEST_WAIT = "30d"
+#: The longest window that events are counted in, or a cap looks back.
+LONGEST_WINDOW = "365d"
+
+
+def check_window(window: str) -> str:
+    """``window`` when it is one.
+
+    Raises:
+        ValueError: it is neither session, lifetime nor a duration that one may last.
+    """
+    if window in ("session", "lifetime"):
+        return window
+    if not _DURATION.match(window):
+        raise ValueError(f"{window!r} is no window; write session, lifetime or a duration such as 10m")
+    if not 0 < seconds(window) <= seconds(LONGEST_WINDOW):
+        raise ValueError(f"{window} is no window; one lasts from 1s to {LONGEST_WINDOW}")
+    return window
+
+
+#: What ends at the current event: the session, all that is remembered of the visitor, or a duration.
+Window = Annotated[str, AfterValidator(check_window), Field(examples=["10m", "session", "lifetime"])]
 
 
 def as_object_of(key: str) -> BeforeValidator:

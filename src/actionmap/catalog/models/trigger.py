@@ -1,12 +1,12 @@
-"""Triggers: ``all``, ``any``, ``not`` over conditions, events, segments and counts (semantics §3, §4)."""
+"""Triggers: ``all``, ``any``, ``not`` over conditions, events, segments and what happened before (semantics §3, §4)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from actionmap.catalog.models.base import LONGEST_WAIT, Duration, Model, Name, seconds
+from actionmap.catalog.models.base import LONGEST_WAIT, Duration, Model, Name, Window, seconds
 from actionmap.event import EVENT_NAME_PATTERN
 
 Operator = Literal[
@@ -37,6 +37,10 @@ def _check_wait(duration: str) -> str:
     if not 0 < seconds(duration) <= seconds(LONGEST_WAIT):
         raise ValueError(f"{duration} is no wait; one lasts from 1s to {LONGEST_WAIT}")
     return duration
+
+
+#: One may stand without its list.
+_one_or_many = BeforeValidator(lambda written: [written] if isinstance(written, dict) else written)
 
 
 class Comparison(Model):
@@ -101,6 +105,18 @@ class SegmentLeaf(Model):
     segment: Name
 
 
+class SegmentEnteredLeaf(Model):
+    """True at the event that makes the visitor a member."""
+
+    segment_entered: Name
+
+
+class SegmentLeftLeaf(Model):
+    """True at the event, or the expiry, that ends the membership."""
+
+    segment_left: Name
+
+
 class EventLeaf(Model):
     """True for the current event only, when it has this name and meets all of ``where``."""
 
@@ -115,7 +131,7 @@ class CountedEvents(Model):
     where: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
     at_least: Annotated[int, Field(ge=0, le=10_000)] | None = None
     at_most: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    within: Literal["session"]
+    within: Window
 
     @model_validator(mode="after")
     def _some_bound(self) -> Self:
@@ -132,6 +148,20 @@ class Count(Model):
     count: CountedEvents
 
 
+class OrderedEvents(Model):
+    """Events that come one after the other, inside a window, without certain others between the first and the last."""
+
+    steps: Annotated[tuple[EventLeaf, ...], Field(min_length=2, max_length=10, strict=False)]
+    within: Window
+    without: Annotated[tuple[EventLeaf, ...], Field(max_length=10, strict=False), _one_or_many] = ()
+
+
+class SequenceLeaf(Model):
+    """True at an event that is the last of its steps."""
+
+    sequence: OrderedEvents
+
+
 class AwaitedEvents(Model):
     """The event that starts the wait, the one that ends it, and how long the wait is."""
 
@@ -146,25 +176,28 @@ class AbsenceLeaf(Model):
     absence: AwaitedEvents
 
 
-_LEAVES = ("all", "any", "not", "segment", "event", "count", "absence", "key")
-
-
 _TAGS: dict[type, str] = {
     All: "all",
     Any_: "any",
     Not: "not",
     SegmentLeaf: "segment",
+    SegmentEnteredLeaf: "segmentEntered",
+    SegmentLeftLeaf: "segmentLeft",
     EventLeaf: "event",
     Count: "count",
+    SequenceLeaf: "sequence",
     AbsenceLeaf: "absence",
     Condition: "key",
 }
+
+#: The words by which the kinds of trigger are told apart.
+TRIGGER_TAGS = frozenset(_TAGS.values())
 
 
 def _which(written: Any) -> str | None:
     if not isinstance(written, dict):
         return _TAGS.get(type(written))
-    return next((leaf for leaf in _LEAVES if leaf in written), None)
+    return next((leaf for leaf in _TAGS.values() if leaf in written), None)
 
 
 Trigger = Annotated[
@@ -172,15 +205,17 @@ Trigger = Annotated[
     | Annotated[Any_, Tag("any")]
     | Annotated[Not, Tag("not")]
     | Annotated[SegmentLeaf, Tag("segment")]
+    | Annotated[SegmentEnteredLeaf, Tag("segmentEntered")]
+    | Annotated[SegmentLeftLeaf, Tag("segmentLeft")]
     | Annotated[EventLeaf, Tag("event")]
     | Annotated[Count, Tag("count")]
+    | Annotated[SequenceLeaf, Tag("sequence")]
     | Annotated[AbsenceLeaf, Tag("absence")]
     | Annotated[Condition, Tag("key")],
     Discriminator(
         _which,
         custom_error_type="trigger",
-        custom_error_message="a trigger is one of all, any, not, segment, event, count, absence, "
-        "or a condition with a key",
+        custom_error_message=f"a trigger is one of {', '.join(list(_TAGS.values())[:-1])}, or a condition with a key",
     ),
 ]
 

@@ -1,0 +1,7 @@
+"""Definitions → Rulebook: compiling is validating, and all findings come at once."""
+
+from actionmap.catalog.compile.rulebook import compile_rulebook, content_hash
+from actionmap.catalog.compile.segments import asked_segments
+from actionmap.catalog.compile.webhooks import why_not_live
+
+__all__ = ["asked_segments", "compile_rulebook", "content_hash", "why_not_live"]

@@ -1,0 +1,6 @@
+"""Why a map fired for an event, or did not: each condition with what was seen, each check, each lookup."""
+
+from actionmap.explain.explainer import Explainer
+from actionmap.explain.explanation import Explanation
+
+__all__ = ["Explainer", "Explanation"]

@@ -1,0 +1,169 @@
+"""Why a map fired, or did not: what is told is what the decision did, with the value seen and the value expected."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shop import BASE, after, definitions, event, live, page, reasons
+
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.decide import Policy
+from actionmap.errors import NotFound
+from actionmap.explain import Explainer
+
+
+def explainer(*maps: str) -> Explainer:
+    found = definitions(BASE, *maps)
+    return Explainer(found, compile_rulebook(found), Policy())
+
+
+def one(trigger: dict, **rest: object) -> str:
+    made = {"kind": "ActionMap", "name": "m", "trigger": trigger, "action": {"webhook": "hello"}} | rest
+    return json.dumps(made)
+
+
+HOT = one({"all": [
+    {"event": "page_viewed", "where": [{"key": "event.page.pathname", "operator": "startsWith", "value": "/pricing"}]},
+    {"any": [{"key": "visitor.traits.plan", "value": "gold"}, {"key": "session.pageviewCount", "operator": "greaterThan", "value": 9}]},  # noqa: E501
+    {"not": {"segment": "staff"}},
+]})  # fmt: skip
+STAFF = "{kind: Segment, name: staff, when: {key: visitor.traits.staff, value: true}}"
+
+
+def leaves(step) -> list:
+    return [leaf for part in step.parts for leaf in leaves(part)] if step.parts else [step]
+
+
+def test_each_condition_shows_what_was_seen_and_expected():
+    told = explainer(HOT, STAFF).of_event("m", page("https://x.example/about", traits={"staff": True}), None)
+    assert [(leaf.path, leaf.passed, leaf.expected, leaf.seen) for leaf in leaves(told.trigger)] == [
+        ("trigger.all.0.event", True, "the event is page_viewed", "page_viewed"),
+        ("trigger.all.0.where.0", False, "event.page.pathname startsWith '/pricing'", "/about"),
+        ("trigger.all.1.any.0", False, "visitor.traits.plan equal 'gold'", None),
+        ("trigger.all.1.any.1", False, "session.pageviewCount greaterThan 9", 1),
+        ("trigger.all.2.not", True, "is a member of staff", ["staff"]),
+    ]
+    assert (told.reason, told.short) == ("condition-false", 3)
+
+
+def test_a_match_shows_every_check_and_every_lookup():
+    base = BASE.replace("{lookup: visitor.id}", "{lookup: visitor.traits.name, onMissing: skip}")
+    found = definitions(
+        base, one({"event": "e"}, endDate="2026-11-21T00:00:00Z", pageUrls={"include": [{"value": "x"}]})
+    )
+    told = Explainer(found, compile_rulebook(found), Policy()).of_event("m", event("e"), None)
+    assert (told.reason, told.detail) == ("outside-dates", "ended at 2026-11-21T00:00:00.000Z")
+    assert [check.name for check in told.checks if not check.passed] == ["dates", "pageUrls"]
+    [lookup] = told.lookups
+    assert (lookup.lookup, lookup.value, lookup.missing, lookup.on_missing) == (
+        "visitor.traits.name", None, "is missing", "skip",
+    )  # fmt: skip
+
+
+def test_a_cap_says_when_it_opens_again():
+    capped = one({"event": "e"}, frequency={"max": 1, "per": "1h"})
+    asked = explainer(capped)
+    visitor = after(compile_rulebook(definitions(BASE, capped)), event("e"))
+    told = asked.of_event("m", event("e", 10), visitor)
+    assert (told.reason, told.detail) == (
+        "capped", "this map fired 1 time in 1h; it may again at 2026-11-21T11:00:00.000Z",
+    )  # fmt: skip
+
+
+def test_counts_sequences_and_absences_show_how_far_they_have_come():
+    temporal = one({"all": [
+        {"count": {"event": "a", "atLeast": 3, "within": "1h"}},
+        {"sequence": {"steps": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "1h",
+                      "without": {"event": "x"}}},
+    ]})  # fmt: skip
+    visitor = after(compile_rulebook(definitions(BASE, temporal)), event("a"), event("a", 1))
+    told = explainer(temporal).of_event("m", event("b", 2), visitor)
+    assert [(leaf.expected, leaf.seen) for leaf in leaves(told.trigger)] == [
+        ("at least 3 a within 1h", 2),
+        ("a, then b, then c within 1h, without x", "2 of 3 steps"),
+    ]
+    absence = one({"absence": {"after": {"event": "a"}, "of": {"event": "b"}, "for": "10m"}})
+    told = explainer(absence).of_event("m", event("a"), None)
+    assert (told.reason, told.trigger.passed) == ("waiting", False)
+
+
+def test_a_visitor_is_explained_by_its_present_state_and_latest_event():
+    sequence = {"sequence": {"steps": [{"event": "a"}, {"event": "b"}], "within": "1h"}}
+    asked = explainer(one(sequence))
+    last = event("b", 1, eventId="last")
+    visitor = after(compile_rulebook(definitions(BASE, one(sequence))), event("a"), last)
+    told = asked.of_visitor("m", visitor, last)
+    assert (told.event_id, told.trigger.passed) == ("last", True)
+    assert "present state" in told.basis
+    # It has fired, so it would not fire again.
+    assert told.reason == "capped"
+
+
+def test_what_is_not_judged_says_so():
+    asked = explainer(one({"event": "e"}))
+    known = after(compile_rulebook(definitions(BASE)), event("e", 2000, eventId="seen"))
+    assert asked.of_event("m", event("e", 2000, eventId="seen"), known).reason == "duplicate"
+    assert asked.of_event("m", event("e", 0), known, stream_time=known.last_seen_at).reason == "late"
+    assert explainer(one({"event": "e"}, active=False)).of_event("m", event("e"), None).reason == "not-live"
+    with pytest.raises(NotFound, match="did you mean 'm'"):
+        asked.of_event("mm", event("e"), None)
+
+
+def test_the_nearest_come_first():
+    maps = [one({"all": [{"event": "e"}, *({"key": f"visitor.traits.t{i}", "operator": "exists"} for i in range(n))]},
+                name=f"short-{n}") for n in (3, 0, 1)]  # fmt: skip
+    found = explainer(*maps).all_of_event(event("e"), None)
+    assert [(told.action_map, told.short, told.reason) for told in found] == [
+        ("short-0", 0, "fired"), ("short-1", 1, "condition-false"), ("short-3", 3, "condition-false"),
+    ]  # fmt: skip
+
+
+LEAVES = st.sampled_from([
+    {"event": "a"}, {"event": "b", "where": [{"key": "event.attributes.n", "operator": "greaterThan", "value": 1}]},
+    {"key": "session.eventCount", "operator": "lessThan", "value": 3}, {"segment": "staff"},
+    {"segmentEntered": "staff"},
+    {"count": {"event": "a", "atLeast": 2, "within": "10m"}},
+    {"sequence": {"steps": [{"event": "a"}, {"event": "b"}], "within": "session"}},
+])  # fmt: skip
+TRIGGERS = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(lambda word, parts: {word: parts}, st.sampled_from(("all", "any")),
+                            st.lists(inner, min_size=1, max_size=3)) | st.builds(lambda part: {"not": part}, inner),
+    max_leaves=5,
+)  # fmt: skip
+EVENTS = st.lists(
+    st.builds(lambda name, n, staff: event(name, n, attributes={"n": n}, traits={"staff": staff}),
+              st.sampled_from("abc"), st.integers(0, 4), st.booleans()), min_size=1, max_size=4,
+)  # fmt: skip
+
+
+@given(TRIGGERS, EVENTS)
+def test_what_is_told_of_an_event_is_what_was_decided(trigger, events):
+    asked = explainer(one(trigger, frequency="every"), STAFF)
+    *before, last = live(asked._rulebook, *events)
+    told = asked.of_event("m", events[-1], before[-1].visitor if before else None)
+    fired = reasons(last).get("m") == "fired"
+    assert (told.trigger.passed, told.reason == "fired", told.short == 0) == (fired, fired, fired)
+
+
+def test_what_came_before_goes_by_timers_and_stream_time_as_it_does_live():
+    of_group = {"exclusiveGroup": "g", "frequency": {"max": 1, "per": "24h", "scope": "group"}}
+    maps = [one({"event": "a"}, name="first", activation={"type": "delay", "delaySeconds": 60}, **of_group),
+            one({"event": "b"}, name="second", **of_group)]  # fmt: skip
+    asked = explainer(*maps)
+    last = event("b", 5)
+    assert asked.of_event("second", last, *asked.before(last, [event("a")], None)).reason == "capped"
+    late = event("b", -4 * 24 * 60)
+    assert asked.of_event("second", late, *asked.before(late, [event("b")], None)).reason == "late"
+
+
+def test_a_visitor_who_is_waited_for_says_so():
+    for activation, until in (
+        ({"type": "delay", "delaySeconds": 300}, "10:05:00"),
+        ("onNextSession", "the next session"),
+    ):
+        waits = one({"event": "a"}, activation=activation)
+        last = event("a")
+        told = explainer(waits).of_visitor("m", after(compile_rulebook(definitions(BASE, waits)), last), last)
+        assert (told.reason, until in told.detail) == ("waiting", True)
