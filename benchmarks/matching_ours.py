@@ -81,8 +81,8 @@ class Ours:
         return observe(None, parsed, self.rulebook, parsed.time, Policy())
 
     def matching(self, scope: Scope) -> list[CompiledMap]:
-        """What is timed."""
-        return [one for one in self.index.candidates(scope) if one.test(scope)]
+        """What is timed: as the engine does it, the trigger is asked only where the index cannot tell."""
+        return [one for one, surely in self.index.find(scope) if (surely and one.exact) or one.test(scope)]
 
     def match(self, scope: Scope) -> list[int]:
         return [int(one.name[1:]) for one in self.matching(scope)]
@@ -95,7 +95,7 @@ class Ours:
         changed = parse_definition(Document(data=data))
         assert isinstance(changed, ActionMap)
         compiled = TriggerCompiler(SEGMENTS).compile(changed.trigger, "trigger")
-        made = replace(self.rulebook.by_name[name], test=compiled.test, events=compiled.events)
+        made = replace(self.rulebook.by_name[name], test=compiled.test, exact=compiled.exact, events=compiled.events)
         self.index = self.index.with_changes((), [(made, compiled.clauses)])
 
     def index_bytes(self) -> int:

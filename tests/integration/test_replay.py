@@ -92,6 +92,8 @@ def breaking(rulebook: Rulebook, name: str) -> Rulebook:
 
     faulty = compile_rulebook(definitions(rules()), rulebook.revision)
     object.__setattr__(faulty.by_name[name], "test", test)
+    # The index is not to answer in its place.
+    object.__setattr__(faulty.by_name[name], "exact", False)
     return faulty
 
 

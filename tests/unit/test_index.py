@@ -195,7 +195,9 @@ def test_the_index_never_loses_a_match(written, seen, sizes):
     rules = compiled(written)
     index = Index(rules.index.entries(), sizes)
     for scope in scopes(rules, seen):
-        assert set(matching(rules, scope)) <= set(candidates(index, scope))
+        true = set(matching(rules, scope))
+        assert true <= set(candidates(index, scope))
+        assert {one.name for one, surely in index.find(scope) if surely and one.exact} <= true
 
 
 @settings(max_examples=EXAMPLES * 4)

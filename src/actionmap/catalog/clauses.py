@@ -1,7 +1,7 @@
 """What must hold whenever a trigger does, for an index to use: alternatives of literals that stand together.
 
-A literal is a comparison of one path. What no literal can say (a count's number, a sequence's order) is left out, so
-clauses are necessary and never sufficient: the index finds candidates, the trigger itself decides.
+A literal is a comparison of one path. What no literal can say (a count's number) is left out: then clauses are
+necessary and not sufficient, the index finds candidates, and the trigger itself decides.
 """
 
 from __future__ import annotations
@@ -64,19 +64,22 @@ def equal(path: str, value: str) -> Literal:
     return Literal(path, Comparison(operator="equal", values=(value,)))
 
 
-def both(parts: Iterable[Clauses]) -> Clauses:
-    """What holds when all of ``parts`` do; where there are too many combinations, what the fewest of them tell."""
+def both(parts: Iterable[Clauses]) -> tuple[Clauses, bool]:
+    """What holds when all of ``parts`` do, and whether that is all they ask.
+
+    Where there are too many combinations, it is what the fewest of them tell.
+    """
     found: Clauses = ANYTHING
     for part in sorted(parts, key=len):
         if len(found) * len(part) > MAX_CLAUSES:
-            return found
+            return found, False
         found = tuple(one + other for one, other in product(found, part))
-    return found
+    return found, True
 
 
-def either(parts: Iterable[Clauses]) -> Clauses:
-    """What holds when at least one of ``parts`` does."""
+def either(parts: Iterable[Clauses]) -> tuple[Clauses, bool]:
+    """What holds when at least one of ``parts`` does, and whether that is all they ask."""
     found = tuple(clause for part in parts for clause in part)
     if not all(found) or len(found) > MAX_CLAUSES:
-        return ANYTHING
-    return found
+        return ANYTHING, False
+    return found, True

@@ -66,6 +66,8 @@ class CompiledMap:
     order: Order
     version: int
     test: Callable[[Scope], bool]
+    #: Whether the trigger holds whenever one of its clauses does, so that the index can tell.
+    exact: bool
     #: Why the webhook would not be sent; "" when all is published and active.
     not_live: str
     #: Milliseconds since 1970; the start is inclusive, the end exclusive.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actionmap.catalog.clauses import (
@@ -63,6 +63,9 @@ class Compiled:
     clauses: Clauses = ANYTHING
     #: When its contrary may hold.
     contrary: Clauses = ANYTHING
+    #: Whether one of ``clauses``, and of ``contrary``, says all that it asks.
+    exact: bool = False
+    contrary_exact: bool = False
     memories: tuple[Memory, ...] = ()
     segments: frozenset[str] = _NONE
     #: Names of the events that its ``event`` and ``sequence`` leaves ask for at the current event.
@@ -138,7 +141,7 @@ class TriggerCompiler:
                 self.problems.append((where, message))
         return Compiled(
             _every([part.test for part in beside]),
-            clauses=either((after.clauses, of.clauses)),
+            clauses=either((after.clauses, of.clauses))[0],
             segments=_NONE.union(*(part.segments for part in beside)),
             events=after.events | of.events,
             absence=Absence(after.test, of.test, seconds(leaf.absence.for_) * 1000),
@@ -146,8 +149,7 @@ class TriggerCompiler:
 
     def _all(self, trigger: All, path: str) -> Compiled:
         parts = [self.compile_part(part, f"{path}.all.{index}") for index, part in enumerate(trigger.all)]
-        test = _every([part.test for part in parts])
-        return _joined(parts, test, both(part.clauses for part in parts), either(part.contrary for part in parts))
+        return _joined(parts, _every([part.test for part in parts]), every=True)
 
     def _any(self, trigger: Any_, path: str) -> Compiled:
         parts = [self.compile_part(part, f"{path}.any.{index}") for index, part in enumerate(trigger.any)]
@@ -159,8 +161,7 @@ class TriggerCompiler:
                     return True
             return False
 
-        clauses, contrary = either(part.clauses for part in parts), both(part.contrary for part in parts)
-        return _joined(parts, test, clauses, contrary)
+        return _joined(parts, test, every=False)
 
     def _segment(self, leaf: SegmentLeaf, path: str) -> Compiled:
         name = self._known_segment(leaf.segment, f"{path}.segment")
@@ -194,8 +195,9 @@ class TriggerCompiler:
             self.problems.append((f"{path}.event", "a segment has no event leaf; count the events: count: {event: …}"))
         pattern = self._pattern(leaf, path)
         literals = _literals(leaf)
-        contrary = either(((literal.inverted(),),) for literal in literals)
-        return Compiled(pattern.matches, (literals,), contrary, events=frozenset((leaf.event,)))
+        contrary, contrary_exact = either(((literal.inverted(),),) for literal in literals)
+        return Compiled(pattern.matches, (literals,), contrary, exact=True, contrary_exact=contrary_exact,
+                        events=frozenset((leaf.event,)))  # fmt: skip
 
     def _count(self, counted: CountedEvents, path: str) -> Compiled:
         at_least, at_most = counted.at_least, counted.at_most
@@ -231,6 +233,7 @@ class TriggerCompiler:
         return Compiled(
             lambda scope: key in scope.completed,
             clauses=((equal(COMPLETED, key),),),
+            exact=True,
             memories=(memory,),
             events=frozenset((ordered.steps[-1].event,)),
         )
@@ -271,7 +274,7 @@ def _said(condition: Condition) -> tuple[Any, ...]:
 
 
 def _of_literal(test: Predicate, literal: Literal) -> Compiled:
-    return Compiled(test, ((literal,),), ((literal.inverted(),),))
+    return Compiled(test, ((literal,),), ((literal.inverted(),),), exact=True, contrary_exact=True)
 
 
 def _literals(leaf: EventLeaf) -> tuple[Literal, ...]:
@@ -281,10 +284,14 @@ def _literals(leaf: EventLeaf) -> tuple[Literal, ...]:
 
 def _inverted(inner: Compiled) -> Compiled:
     test = inner.test
-    return Compiled(
-        lambda scope: not test(scope), inner.contrary, inner.clauses, inner.memories, inner.segments, inner.events,
-        inner.left,
-    )  # fmt: skip
+    return replace(
+        inner,
+        test=lambda scope: not test(scope),
+        clauses=inner.contrary,
+        contrary=inner.clauses,
+        exact=inner.contrary_exact,
+        contrary_exact=inner.exact,
+    )
 
 
 def _every(tests: Sequence[Predicate]) -> Predicate:
@@ -301,11 +308,20 @@ def _every(tests: Sequence[Predicate]) -> Predicate:
     return test
 
 
-def _joined(parts: Sequence[Compiled], test: Predicate, clauses: Clauses, contrary: Clauses) -> Compiled:
+def _joined(parts: Sequence[Compiled], test: Predicate, *, every: bool) -> Compiled:
+    """``parts`` joined by ``all``, or by ``any``: what makes the one true makes the contrary of the other."""
+    joins = (both, either) if every else (either, both)
+    (clauses, whole), (contrary, contrary_whole) = (
+        join(some) for join, some in zip(
+            joins, ([part.clauses for part in parts], [part.contrary for part in parts]), strict=True
+        )
+    )  # fmt: skip
     return Compiled(
         test,
         clauses,
         contrary,
+        whole and all(part.exact for part in parts),
+        contrary_whole and all(part.contrary_exact for part in parts),
         tuple(memory for part in parts for memory in part.memories),
         _NONE.union(*(part.segments for part in parts)),
         _NONE.union(*(part.events for part in parts)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -36,6 +36,8 @@ class _Judging:
     session: int
     #: Nothing older than this can fire any more.
     horizon: int
+    #: Names of the maps whose triggers hold, as the index has found.
+    surely: Collection[str] = ()
     verdicts: list[Verdict] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     shadowed: list[Delivery] = field(default_factory=list)
@@ -81,7 +83,7 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
         return _judge_reserved(event, visitor, rulebook, now, policy, id_hash)
     scope = observe(visitor, event, rulebook, now, policy)
     scope.visitor.remember(id_hash)
-    candidates = rulebook.index.candidates(scope)
+    candidates = rulebook.index.find(scope)
     returned = visitor is not None and visitor.waits and scope.session.number != _number_of(visitor.session)
     if not candidates and not returned:
         return Decision("judged", scope.visitor)
@@ -89,7 +91,8 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
     if returned:
         _settle_matches(judging, rulebook)
-    _judge(candidates, judging)
+    judging.surely = {action_map.name for action_map, surely in candidates if surely and action_map.exact}
+    _judge((action_map for action_map, _ in candidates), judging)
     return judging.decision("judged")
 
 
@@ -230,6 +233,8 @@ def _occurrence(action_map: CompiledMap, judging: _Judging) -> int:
 
 
 def _holds(action_map: CompiledMap, judging: _Judging) -> bool:
+    if action_map.name in judging.surely:
+        return True
     try:
         if action_map.test(judging.scope):
             return True

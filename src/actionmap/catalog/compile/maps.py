@@ -39,6 +39,7 @@ def compile_map(
         order=order_of(action_map),
         version=version,
         test=trigger.test,
+        exact=trigger.exact and trigger.absence is None,
         not_live=why_not_live(linked.definitions, webhook),
         start=to_millis(action_map.start_date) if action_map.start_date else None,
         end=to_millis(action_map.end_date) if action_map.end_date else None,

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from actionmap.catalog.clauses import Clauses
-from actionmap.catalog.index.layer import Entry, Layer, Sizes
+from actionmap.catalog.index.layer import Entry, Finding, Layer, Sizes
 from actionmap.catalog.paths import Scope
 
 if TYPE_CHECKING:
-    from actionmap.catalog.rulebook import CompiledMap
+    from actionmap.catalog.rulebook import CompiledMap, Order
 
 #: Changes after which the layers are worth merging: to build the small one anew at each change takes milliseconds then.
 _MANY_CHANGES = 128
-_order = attrgetter("order")
+
+
+def _order(found: Finding) -> Order:
+    return found[0].order
 
 
 class Index:
@@ -34,14 +36,18 @@ class Index:
         self._hidden: frozenset[str] = frozenset()
         self._small: Layer | None = None
 
-    def candidates(self, scope: Scope) -> list[CompiledMap]:
-        """The maps that may match, by priority, then name; every map that does match is among them."""
+    def find(self, scope: Scope) -> list[Finding]:
+        """As `candidates`, each with whether all that one of its clauses asks for holds; False: it may or may not."""
         found = self._large.find(scope)
         if self._hidden:
-            found = [one for one in found if one.name not in self._hidden]
+            found = [one for one in found if one[0].name not in self._hidden]
         if self._small is not None and (new := self._small.find(scope)):
             found = sorted([*found, *new], key=_order)
         return found
+
+    def candidates(self, scope: Scope) -> list[CompiledMap]:
+        """The maps that may match, by priority, then name; every map that does match is among them."""
+        return [one for one, _ in self.find(scope)]
 
     @property
     def overgrown(self) -> bool:

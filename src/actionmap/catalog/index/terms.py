@@ -109,18 +109,30 @@ class Terms:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], tuple[Term, ...]] = {}
+        self._tests: dict[tuple[Any, ...], Test] = {}
+
+    def test(self, literal: Literal) -> Test:
+        """The test of the literal's comparison, by itself not negated."""
+        written = _written(literal)
+        known = self._tests.get(written)
+        if known is None:
+            known = self._tests[written] = compile_comparison(literal.comparison)
+        return known
 
     def of(self, literal: Literal) -> tuple[Term, ...]:
         """The terms that all hold when ``literal`` does."""
-        comparison = literal.comparison
-        values = comparison.compared_with
-        # With the types: 1, 1.0 and True are the same to a dict.
-        written = (literal.path, comparison.operator, literal.negated, comparison.ignore_case, values,
-                   tuple(map(type, values)))  # fmt: skip
+        written = _written(literal)
         known = self._known.get(written)
         if known is None:
             known = self._known[written] = tuple(_terms(literal))
         return known
+
+
+def _written(literal: Literal) -> tuple[Any, ...]:
+    comparison, values = literal.comparison, literal.comparison.compared_with
+    # With the types: 1, 1.0 and True are the same to a dict.
+    types = tuple(map(type, values))
+    return literal.path, comparison.operator, literal.negated, comparison.ignore_case, values, types
 
 
 def _terms(literal: Literal) -> Iterator[Term]:
