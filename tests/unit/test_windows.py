@@ -6,13 +6,16 @@ from itertools import combinations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shop import MINUTE, TEN, after, event, fired, live, one_map, rulebook
+from shop import BASE, MINUTE, TEN, after, definitions, event, fired, live, one_map, rulebook
 
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.paths import Scope
 from actionmap.catalog.windows import KEPT_FOR_LATE
 from actionmap.decide import Policy
-from actionmap.visitor import encode_visitor
+from actionmap.visitor import Session, Visitor, encode_visitor
 
 NAMES = "abcd"
+_NOBODY = Visitor("v", 0, 0), Session(1, 0, 0)
 TIMEOUT = Policy().session_timeout_ms
 
 
@@ -198,3 +201,41 @@ def test_an_event_that_comes_too_late_to_be_told_completes_no_sequence_and_prove
     none = {"all": [{"event": "b"}, {"count": {"event": "a", "atMost": 0, "within": "5m"}}]}
     assert firings(none, [*later, event("b", 12)])[-1] is False
     assert firings(none, [*later, event("b", 60)])[-1] is True
+
+
+MANY = [
+    {"count": {"event": "a", "where": [{"key": "event.attributes.n", "value": n}], "atLeast": 2, "within": "30m"}}
+    if n % 2
+    else {"sequence": {"steps": [{"event": "a", "where": [{"key": "event.attributes.n", "value": n}]}, {"event": "b"}],
+                       "without": {"event": "a", "where": [{"key": "event.attributes.n", "value": n + 1}]},
+                       "within": "1h"}}
+    for n in range(40)
+]  # fmt: skip
+
+
+def a_map(number: int) -> str:
+    made = {"kind": "ActionMap", "name": f"m{number:02}", "trigger": MANY[number], "frequency": "every"}
+    return json.dumps(made | {"action": {"webhook": "hello"}})
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 41), st.integers(0, 5)), min_size=1, max_size=10))
+def test_where_much_is_remembered_of_one_name_the_index_finds_what_an_event_belongs_to(stream):
+    events = [event(name, minute, attributes={"n": n}) for minute, (name, n, _) in enumerate(stream)]
+    together = rulebook(*map(a_map, range(len(MANY))))
+    assert together.memories["a"].index is not None
+    alone = [live(rulebook(a_map(number)), *events) for number in range(len(MANY))]
+    expected = [
+        [f"m{number:02}" for number, one in enumerate(alone) if fired(one[place])] for place in range(len(events))
+    ]
+    assert [fired(decision) for decision in live(together, *events)] == expected
+
+
+def test_a_change_of_what_is_remembered_changes_the_index_by_it():
+    base = definitions(BASE)
+    before = compile_rulebook(base | definitions(*map(a_map, range(30))))
+    after_it = compile_rulebook(base | definitions(*map(a_map, range(5, 35))), 2, None, before)
+    anew = compile_rulebook(base | definitions(*map(a_map, range(5, 35))))
+    for n in range(40):
+        keys = [[memory.key for memory in rules.memories["a"].of(Scope(event("a", attributes={"n": n}), *_NOBODY))]
+                for rules in (after_it, anew)]  # fmt: skip
+        assert keys[0] == keys[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,25 @@ class CompiledSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class Memories:
+    """What is remembered of the events of one name."""
+
+    all: tuple[Memory, ...]
+    #: Finds those that an event may belong to; None where there are few.
+    index: Index | None = None
+
+    def of(self, scope: Scope) -> Iterable[Memory]:
+        """Those that the event in ``scope`` may belong to."""
+        if self.index is None:
+            return self.all
+        found: Any = self.index.candidates(scope)
+        return [one.memory for one in found]
+
+
+NO_MEMORIES = Memories(())
+
+
+@dataclass(frozen=True, slots=True)
 class MapPart:
     """An action map, active or not, and what was compiled of it."""
 
@@ -157,7 +176,7 @@ class Rulebook:
     #: Whether any map asks for the end of a membership that ends by itself.
     reports_expiries: bool
     #: What to remember of an event, by its name, and the keys of all that is remembered.
-    memories: Mapping[str, tuple[Memory, ...]]
+    memories: Mapping[str, Memories]
     memory_keys: frozenset[str]
     #: Whose firings may be counted: all maps, inactive ones too, and groups.
     cap_keys: frozenset[str]

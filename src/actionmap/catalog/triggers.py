@@ -205,7 +205,7 @@ class TriggerCompiler:
         keep = max(at_least or 0, 0 if at_most is None else at_most + 1)
         reach = Reach.of(counted.within)
         key = key_of(reach.kind, _written(counted))
-        counter = Counter(key, self._remembered(counted, path), reach, keep)
+        counter = Counter(key, self._remembered(counted, path), reach, keep, (_literals(counted),))
 
         def test(scope: Scope) -> bool:
             number = counter.number(scope, reach.ms)
@@ -229,7 +229,8 @@ class TriggerCompiler:
         without = tuple(self._remembered(some, f"{path}.without.{index}") for index, some in enumerate(ordered.without))
         key = key_of(ordered.within, [_written(some) for some in ordered.steps],
                      [_written(some) for some in ordered.without])  # fmt: skip
-        memory = SequenceMemory(key, steps, without, Reach.of(ordered.within))
+        noted, _ = either((_literals(some),) for some in (*ordered.steps, *ordered.without))
+        memory = SequenceMemory(key, steps, without, Reach.of(ordered.within), noted)
         return Compiled(
             lambda scope: key in scope.completed,
             clauses=((equal(COMPLETED, key),),),
@@ -277,7 +278,7 @@ def _of_literal(test: Predicate, literal: Literal) -> Compiled:
     return Compiled(test, ((literal,),), ((literal.inverted(),),), exact=True, contrary_exact=True)
 
 
-def _literals(leaf: EventLeaf) -> tuple[Literal, ...]:
+def _literals(leaf: EventLeaf | CountedEvents) -> tuple[Literal, ...]:
     """What an event must satisfy to match ``leaf``."""
     return equal("event.eventName", leaf.event), *(Literal(condition.key, condition) for condition in leaf.where)
 

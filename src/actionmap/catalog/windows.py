@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from actionmap.catalog.clauses import ANYTHING, Clauses
 from actionmap.catalog.conditions import Predicate
 from actionmap.catalog.models.base import seconds
 from actionmap.catalog.paths import Scope
@@ -69,6 +70,8 @@ class Counter:
     pattern: Pattern
     reach: Reach
     keep: int
+    #: When the event may be one of them, for the index.
+    clauses: Clauses = ANYTHING
 
     def note(self, scope: Scope, horizon: int) -> None:
         """Take the event in ``scope`` into the visitor's times; none older than ``horizon`` can come any more."""
@@ -111,6 +114,8 @@ class Sequence:
     steps: tuple[Pattern, ...]
     without: tuple[Pattern, ...]
     reach: Reach
+    #: When the event may be a step of it or break it, for the index.
+    clauses: Clauses = ANYTHING
 
     def note(self, scope: Scope, horizon: int) -> None:
         """Take the event in ``scope`` into the visitor's track; where it completes the steps, the scope is told so."""
@@ -209,7 +214,7 @@ def merged(memories: Iterable[Memory]) -> Mapping[str, tuple[Memory, ...]]:
         known = by_key.get(memory.key)
         if isinstance(known, Counter) and isinstance(memory, Counter):
             reach = Reach(memory.reach.kind, max(known.reach.ms, memory.reach.ms))
-            memory = Counter(memory.key, memory.pattern, reach, max(known.keep, memory.keep))  # noqa: PLW2901
+            memory = Counter(memory.key, memory.pattern, reach, max(known.keep, memory.keep), memory.clauses)  # noqa: PLW2901
         by_key[memory.key] = memory
     by_event: dict[str, list[Memory]] = {}
     for memory in by_key.values():

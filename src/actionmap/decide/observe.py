@@ -152,7 +152,7 @@ def _note(scope: Scope, rulebook: Rulebook, horizon: int) -> None:
     memories = rulebook.memories.get(scope.event.name)
     if not memories:
         return
-    for memory in memories:
+    for memory in memories.of(scope):
         memory.note(scope, horizon)
 
 

@@ -9,7 +9,7 @@ from actionmap.catalog.mappings import Field, NoValue, compile_mappings, convert
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Segment, Webhook
 from actionmap.catalog.parse import nearest
 from actionmap.catalog.paths import Scope
-from actionmap.catalog.rulebook import CompiledMap, Rulebook
+from actionmap.catalog.rulebook import NO_MEMORIES, CompiledMap, Rulebook
 from actionmap.catalog.windows import Sequence
 from actionmap.decide import Policy, Timeline, decide
 from actionmap.decide.checks import CHECKS, Match
@@ -94,7 +94,7 @@ class Explainer:
             raise NotFound(f"nothing has happened yet that the visitor {visitor.id!r} could be judged by")
         scope = Scope(latest, visitor, visitor.session)
         scope.completed = [
-            memory.key for memory in self._rulebook.memories.get(latest.name, ())
+            memory.key for memory in self._rulebook.memories.get(latest.name, NO_MEMORIES).all
             if isinstance(memory, Sequence) and memory.completed_by_newest(scope)
         ]  # fmt: skip
         basis = "the visitor's present state and its latest event; what has fired has fired"

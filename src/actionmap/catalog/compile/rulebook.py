@@ -12,13 +12,13 @@ import msgspec
 
 from actionmap.catalog.compile.linked import Linked
 from actionmap.catalog.compile.maps import cap_keys, compile_map, counted_together
+from actionmap.catalog.compile.memories import compile_memories
 from actionmap.catalog.compile.segments import compile_segments
 from actionmap.catalog.compile.webhooks import check_data_action, compile_webhook
 from actionmap.catalog.index import Index
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Segment, Webhook
 from actionmap.catalog.rulebook import CompiledMap, CompiledWebhook, MapPart, Parts, Rulebook
 from actionmap.catalog.triggers import Compiled, TriggerCompiler
-from actionmap.catalog.windows import merged
 from actionmap.errors import DefinitionError
 
 #: More changes than this are sorted in as a whole.
@@ -85,7 +85,8 @@ class _Compilation:
             if part.compiled is not one:
                 maps[one.name] = MapPart(part.action_map, part.trigger, one)
         used = [maps[one.name].trigger for one in live] + [triggers[segment.name] for segment in segments]
-        memories = merged(memory for trigger in used for memory in trigger.memories)
+        before = self._previous.memories if self._previous is not None else {}
+        memories = compile_memories((memory for trigger in used for memory in trigger.memories), before)
         digest = self._digest()
         return Rulebook(
             revision=self._revision,
@@ -97,7 +98,7 @@ class _Compilation:
             session_segments=frozenset(segment.name for segment in segments if segment.in_session),
             reports_expiries=_reports_expiries(segments, live),
             memories=memories,
-            memory_keys=frozenset(memory.key for some in memories.values() for memory in some),
+            memory_keys=frozenset(memory.key for some in memories.values() for memory in some.all),
             cap_keys=frozenset(key for part in maps.values() for key in cap_keys(part.action_map)),
             integrations={integration.name: integration for integration in self._linked.all(Integration)},
             by_name={one.name: one for one in live},
