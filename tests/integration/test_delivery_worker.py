@@ -514,3 +514,33 @@ async def test_each_attempt_is_one_wide_log_line_without_the_visitor():
     }  # fmt: skip
     assert expected.items() <= line.items()
     assert "visitor-4711" not in repr(lines)
+
+
+class AnswersLate(Outbox):
+    """Puts back at once, and answers only after the next lease."""
+
+    def __init__(self):
+        super().__init__()
+        self.worker = None
+        self.leased_again = asyncio.Event()
+
+    async def lease(self, *args, **given):
+        leased = await super().lease(*args, **given)
+        if leased.deliveries and leased.deliveries[0].attempts:
+            self.leased_again.set()
+        return leased
+
+    async def nack(self, *args, **given):
+        await super().nack(*args, **given)
+        if not self.leased_again.is_set():
+            self.worker.wake(P)
+            await self.leased_again.wait()
+
+
+async def test_what_is_leased_again_before_we_hear_that_it_was_put_back_does_not_wait_for_its_lease_to_end():
+    outbox = AnswersLate()
+    sender = Sender(lambda one: DELIVERED if one.attempts else Attempt("retry", error="no"))
+    await owe(outbox, [delivery("a")])
+    async with asyncio.timeout(20), working(outbox, sender) as outbox.worker:
+        await outbox.until_empty()
+    assert [one.attempts for one in sender.sent] == [0, 1]

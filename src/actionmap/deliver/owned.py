@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from actionmap.deliver.queue import Waiting
-from actionmap.deliver.settle import Settler
+from actionmap.deliver.settle import Settled, Settler
+from actionmap.delivery import Delivery
 from actionmap.store.protocols import Outbox
 
 
@@ -21,11 +22,33 @@ class Owned:
         self.woken = asyncio.Event()
         #: Ids in flight, waiting or unsettled: should a lease end early (the store was away), they are not sent twice.
         self.busy: set[str] = set()
+        #: Id → what was leased while it was still in our hands.
+        self._twice: dict[str, Waiting[Owned]] = {}
+        self._clock = clock
         self.settler = Settler(outbox, number, clock, self._on_settled)
 
-    def _on_settled(self, ids: Iterable[str], again: bool) -> None:
-        self.busy.difference_update(ids)
-        if again:
+    def take(self, leased: Iterable[Delivery], lease_ends: int) -> list[Waiting[Owned]]:
+        """Those of ``leased`` that are not in our hands already; the lease ends at that time."""
+        mine = []
+        for delivery in leased:
+            waiting = Waiting(self, delivery, lease_ends)
+            if delivery.id in self.busy:
+                self._twice[delivery.id] = waiting
+            else:
+                self.busy.add(delivery.id)
+                mine.append(waiting)
+        return mine
+
+    def _on_settled(self, settled: Iterable[Settled]) -> None:
+        for one in settled:
+            self.busy.discard(one.id)
+            twice = self._twice.pop(one.id, None)
+            if one.owed_after is None:
+                continue
+            if twice is not None and twice.delivery.attempts == one.owed_after:
+                # It was leased after the store had put it back, and before we heard that it had: nobody works on it.
+                self.busy.add(one.id)
+                self.put_back(twice, self._clock())
             # It may be due before the time we would look again.
             self.woken.set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.errors import Unreachable
@@ -22,6 +22,14 @@ def backoff_s(failures: int) -> float:
     return float(min(0.1 * 2 ** min(failures - 1, 10), 5.0))
 
 
+class Settled(NamedTuple):
+    """A delivery whose result the store has taken over."""
+
+    id: str
+    #: With so many attempts it is owed again; None: it is not owed any more.
+    owed_after: int | None = None
+
+
 class Settler:
     """Collects results while a call to the store is on its way, and sends them with the next one.
 
@@ -29,7 +37,7 @@ class Settler:
         outbox: Where the deliveries are owed.
         partition: Its number.
         clock: Milliseconds since 1970.
-        on_settled: Called with the ids that the store has taken over, and whether they are owed again.
+        on_settled: Called with what the store has taken over.
     """
 
     def __init__(
@@ -37,7 +45,7 @@ class Settler:
         outbox: Outbox,
         partition: int,
         clock: Callable[[], int],
-        on_settled: Callable[[Iterable[str], bool], None],
+        on_settled: Callable[[Iterable[Settled]], None],
     ) -> None:
         self._outbox = outbox
         self._partition = partition
@@ -98,14 +106,14 @@ class Settler:
         # repeated, because settling twice is settling once.
         if accepted := self._accepted[:MOST_AT_ONCE]:
             await self._outbox.ack(self._partition, accepted, now=self._clock())
-            self._taken(self._accepted, [delivery.id for delivery in accepted], again=False)
+            self._taken(self._accepted, [Settled(delivery.id) for delivery in accepted])
         if dead := self._dead[:MOST_AT_ONCE]:
             await self._outbox.bury(self._partition, dead)
-            self._taken(self._dead, [letter.id for letter in dead], again=False)
+            self._taken(self._dead, [Settled(letter.id) for letter in dead])
         if retries := self._retries[:MOST_AT_ONCE]:
             await self._outbox.nack(self._partition, retries)
-            self._taken(self._retries, [delivery.id for delivery, _ in retries], again=True)
+            self._taken(self._retries, [Settled(delivery.id, delivery.attempts) for delivery, _ in retries])
 
-    def _taken(self, results: list[Any], ids: list[str], *, again: bool) -> None:
-        del results[: len(ids)]
-        self._on_settled(ids, again)
+    def _taken(self, results: list[Any], settled: list[Settled]) -> None:
+        del results[: len(settled)]
+        self._on_settled(settled)

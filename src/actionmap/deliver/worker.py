@@ -207,9 +207,7 @@ class DeliveryWorker:
                     return 0.0
                 now = self._clock()
                 leased = await self._outbox.lease(owned.number, now=now, limit=BATCH, lease_ms=self._lease_ms)
-            mine = [Waiting(owned, delivery, now + self._lease_ms) for delivery in leased.deliveries
-                    if delivery.id not in owned.busy]  # fmt: skip
-            owned.busy.update(waiting.delivery.id for waiting in mine)
+            mine = owned.take(leased.deliveries, now + self._lease_ms)
             in_flight = self._in_flight
             await self._admit_durable(owned, mine, leased.owed)
             return self._pause_s(leased, started=self._in_flight > in_flight)
