@@ -35,7 +35,7 @@ from actionmap.store.durability import Guarantees
 from actionmap.store.redis import RedisStore
 from actionmap.telemetry import Metrics, logger
 
-_REFRESH_EVERY_S = 1.0
+_REFRESH_EVERY_S = 0.25
 _MEASURE_EVERY_S = 2.0
 #: In turns of measuring.
 _TELL_WAITING_EVERY = 15

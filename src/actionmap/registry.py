@@ -76,6 +76,8 @@ class Registry:
         async with self._refreshing:
             changes = await self._store.changes(self._in_use)
             if changes.revision == self._in_use:
+                # Somebody else has taken it over here, or the store has lost the one that was refused.
+                self._seen, self.refused = self._in_use, ""
                 return False
             try:
                 taken = await asyncio.to_thread(self._taken_over, changes)

@@ -17,6 +17,7 @@ from actionmap.decide import Policy
 from actionmap.decide.observe import observe
 from actionmap.event import Event
 from actionmap.visitor import hash_event_id
+from trigger_strategies import nested
 
 T0 = 1_790_000_000_000
 BASE: list[dict[str, Any]] = [
@@ -91,15 +92,7 @@ def temporal(leaves: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
 some_events = event_leaves(st.lists(conditions(), max_size=2))
 leaves = conditions() | conditions() | some_events | temporal(some_events)
 leaves |= st.sampled_from([{"segment": "known"}, {"segment": "busy"}])
-triggers = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"all": parts})
-        | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts})
-        | inner.map(lambda part: {"not": part})
-    ),
-    max_leaves=6,
-)
+triggers = nested(leaves)
 values = st.recursive(
     st.none() | literals | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "0"]), inner, max_size=2),

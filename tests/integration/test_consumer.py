@@ -23,7 +23,7 @@ from actionmap.process import wall_clock
 from actionmap.store.cache import VisitorCache
 from actionmap.telemetry import Metrics
 from actionmap.visitor import decode_visitor
-from support import PATIENCE_S, WatchedStore, definitions, event, rules
+from support import PATIENCE_S, WatchedStore, definitions, event, rules, until
 
 PARTITIONS = 4
 VISITORS = [f"v{n}" for n in range(20)]
@@ -256,11 +256,12 @@ async def test_what_full_lanes_leave_in_the_client_is_one_bounded_fetch_for_each
         for _ in range(3):  # more than one fetch takes
             assert await producer.send_many([Outgoing(name, b"x" * 400_000) for name in VISITORS])
         running = asyncio.create_task(consumer.run())
-        seen = []
-        while consumer.fetched < PARTITIONS:
-            await asyncio.sleep(0.01)
-            seen.append(consumer.fetched)
-        assert max(seen) <= PARTITIONS
+
+        async def full() -> bool:
+            assert consumer.fetched <= PARTITIONS
+            return consumer.fetched == PARTITIONS
+
+        await until(full, "as much is fetched as may be")
         assert all(lane.offered == 0 for lane in consumer.lanes.values() if isinstance(lane, FullLane))
         consumer.stop()
         await running

@@ -23,7 +23,7 @@ from actionmap.process import wall_clock
 from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Commit
 from actionmap.telemetry import Metrics
-from support import PATIENCE_S
+from support import PATIENCE_S, until
 
 P, CAP = 3, 16
 DELIVERED, REFUSED = Attempt("delivered", status=200), Attempt("retry", error="it is down")
@@ -141,14 +141,10 @@ class World:
             worker.wake(P)
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while True:
-                    if holds():
-                        return
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            raise AssertionError(f"never came true: {what}; {await self.store.parked(P)}") from None
+        async def asked() -> bool:
+            return holds()
+
+        await until(asked, what)
 
     async def until_parked(self, number: int) -> None:
         await self.until(lambda: self.parked == number, f"{number} are parked")

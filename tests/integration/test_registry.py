@@ -159,3 +159,18 @@ async def test_changes_are_taken_over_one_by_one_and_merged_when_there_are_many(
     assert await reader.tidy()
     assert not reader.rulebook.index.overgrown
     assert [one.name for one, _ in reader.rulebook.index.entries()] == [one.name for one in reader.rulebook.maps]
+
+
+async def test_a_refused_revision_that_the_store_has_lost_is_refused_no_more() -> None:
+    store = Forgetful()
+    registry = Registry(store)
+    await registry.change(RULES)
+    before = dict(store._definitions)
+    await store.write(1, {"Webhook/tell-shop": b"written by something else"}, [])
+    assert not await registry.refresh()
+    assert registry.refused
+    store.lose(before)
+    assert not await registry.refresh()
+    assert registry.refused == ""
+    await registry.change(changed("ActionMap/each-order", priority="high"))
+    assert registry.revision == 2

@@ -11,6 +11,7 @@ from actionmap.catalog.compile import compile_rulebook
 from actionmap.decide import Policy
 from actionmap.errors import NotFound
 from actionmap.explain import Explainer
+from trigger_strategies import nested
 
 
 def explainer(*maps: str) -> Explainer:
@@ -126,12 +127,7 @@ LEAVES = st.sampled_from([
     {"count": {"event": "a", "atLeast": 2, "within": "10m"}},
     {"sequence": {"steps": [{"event": "a"}, {"event": "b"}], "within": "session"}},
 ])  # fmt: skip
-TRIGGERS = st.recursive(
-    LEAVES,
-    lambda inner: st.builds(lambda word, parts: {word: parts}, st.sampled_from(("all", "any")),
-                            st.lists(inner, min_size=1, max_size=3)) | st.builds(lambda part: {"not": part}, inner),
-    max_leaves=5,
-)  # fmt: skip
+TRIGGERS = nested(LEAVES, 5)
 EVENTS = st.lists(
     st.builds(lambda name, n, staff: event(name, n, attributes={"n": n}, traits={"staff": staff}),
               st.sampled_from("abc"), st.integers(0, 4), st.booleans()), min_size=1, max_size=4,

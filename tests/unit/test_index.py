@@ -22,6 +22,7 @@ from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide import Policy
 from actionmap.decide.observe import observe
 from actionmap.event import Event
+from trigger_strategies import nested
 
 #: A long run: EXAMPLES=5000.
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
@@ -125,18 +126,6 @@ def leaves() -> st.SearchStrategy[dict[str, Any]]:
             names,
             names,
         )
-    )
-
-
-def nested(parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.recursive(
-        parts,
-        lambda inner: (
-            st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"all": parts})
-            | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts})
-            | inner.map(lambda part: {"not": part})
-        ),
-        max_leaves=6,
     )
 
 

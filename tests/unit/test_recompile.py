@@ -46,6 +46,7 @@ def shown(rules) -> tuple:
     segments = [(one.name, one.expires_ms, one.in_session) for one in rules.segments]
     return (
         counted, segments, decisions, rules.content_hash, sorted(rules.by_name), rules.reports_expiries,
+        {name: [one.name for one in some] for name, some in rules.asked_when_left.items()},
         sorted(rules.memory_keys), sorted(rules.integrations.items()),
     )  # fmt: skip
 

@@ -19,7 +19,8 @@ from actionmap.catalog.values import Literals, fold, ordinal
 Test = Callable[[Any], bool]
 Predicate = Callable[[Scope], bool]
 
-_TWINS = {
+#: Operator that begins with not → the one it is the contrary of.
+TWINS = {
     "notEqual": "equal",
     "notIn": "in",
     "notContainsAny": "containsAny",
@@ -59,7 +60,7 @@ def compile_comparison(comparison: Comparison) -> Test:
     Raises:
         BadPattern: a value of ``matches`` is no regular expression.
     """
-    twin = _TWINS.get(comparison.operator)
+    twin = TWINS.get(comparison.operator)
     if twin is not None:
         positive = _positive(twin, comparison)
         return lambda value: not positive(value)

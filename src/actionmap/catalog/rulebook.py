@@ -173,6 +173,8 @@ class Rulebook:
     segments_by_name: Mapping[str, CompiledSegment]
     #: Names of the active segments that end with the session.
     session_segments: frozenset[str]
+    #: Segment → the maps that ask for the end of its membership, by priority, then name.
+    asked_when_left: Mapping[str, tuple[CompiledMap, ...]]
     #: Whether any map asks for the end of a membership that ends by itself.
     reports_expiries: bool
     #: What to remember of an event, by its name, and the keys of all that is remembered.
@@ -187,4 +189,5 @@ class Rulebook:
 
     def judged_when_left(self, segments: Sequence[str]) -> list[CompiledMap]:
         """The maps that ask whether one of ``segments`` was left, by priority, then name."""
-        return [one for one in self.maps if not one.left.isdisjoint(segments)]
+        found = {one.name: one for name in segments for one in self.asked_when_left.get(name, ())}
+        return sorted(found.values(), key=lambda one: one.order)

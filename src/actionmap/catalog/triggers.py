@@ -87,7 +87,7 @@ class TriggerCompiler:
     #: Whether the trigger is a segment's ``when``, in which events and lists of segments have no meaning.
     in_segment: bool = False
     problems: list[tuple[str, str]] = field(default_factory=list)
-    #: Conditions that were compiled before, by how they are written: many maps share one.
+    #: Conditions that were compiled before, by what they say: many maps share one.
     conditions: dict[tuple[Any, ...], Predicate] = field(default_factory=dict)
 
     def compile(self, trigger: Trigger, path: str) -> Compiled:
@@ -251,8 +251,8 @@ class TriggerCompiler:
     def _condition(self, condition: Condition, path: str) -> Predicate:
         if self.in_segment and condition.key == "visitor.segments":
             self.problems.append((f"{path}.key", "a segment asks for another one with segment: NAME"))
-        written = _said(condition)
-        known = self.conditions.get(written)
+        said = condition.key, *condition.said
+        known = self.conditions.get(said)
         if known is not None:
             return known
         try:
@@ -264,14 +264,8 @@ class TriggerCompiler:
         except BadPattern as error:
             self.problems.append((f"{path}.values", str(error)))
             return lambda _: False
-        self.conditions[written] = compiled
+        self.conditions[said] = compiled
         return compiled
-
-
-def _said(condition: Condition) -> tuple[Any, ...]:
-    """What ``condition`` says, apart from how it is written; 1, 1.0 and true are three values."""
-    values = condition.compared_with
-    return condition.key, condition.operator, condition.ignore_case, values, tuple(map(type, values))
 
 
 def _of_literal(test: Predicate, literal: Literal) -> Compiled:

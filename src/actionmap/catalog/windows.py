@@ -203,7 +203,7 @@ Memory = Counter | Sequence
 
 
 def key_of(*written: Any) -> str:
-    """A short text that stands for ``written``: eight bytes, hexadecimal."""
+    """A short text that stands for ``written``: six bytes, hexadecimal."""
     return blake2b(msgspec.json.encode(written), digest_size=6).hexdigest()
 
 

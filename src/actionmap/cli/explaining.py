@@ -13,12 +13,11 @@ from actionmap.catalog.compile import compile_rulebook
 from actionmap.cli.client import Client
 from actionmap.cli.output import YES, fail, out, print_json, shown
 from actionmap.cli.questions import TextOrJson
-from actionmap.consume.parse import Record, parse_record
 from actionmap.demo.stack import read_rules
 from actionmap.engine import policy_of
 from actionmap.errors import Rejected, SettingsError
 from actionmap.event import Event
-from actionmap.explain import Explainer
+from actionmap.explain import Explainer, given_event
 from actionmap.process import wall_clock
 from actionmap.settings import load_settings
 
@@ -110,7 +109,7 @@ def _by_files(rules: Path, action_map: str | None, given: list[Any]) -> list[dic
 
 def _event(number: int, given: Any) -> Event:
     try:
-        return parse_record(Record("explain", 0, number, wall_clock(), None, msgspec.json.encode(given))).event
+        return given_event(given, number, wall_clock())
     except Rejected as why:
         raise SettingsError(f"event {number + 1}: {why.reason}: {why.detail}") from None
 

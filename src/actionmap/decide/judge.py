@@ -34,8 +34,8 @@ class _Judging:
     owed_at: int
     #: Number of the session that caps per session count in.
     session: int
-    #: Nothing older than this can fire any more.
-    horizon: int
+    #: Stream time.
+    now: int
     #: Names of the maps whose triggers hold, as the index has found.
     surely: Collection[str] = ()
     verdicts: list[Verdict] = field(default_factory=list)
@@ -43,6 +43,11 @@ class _Judging:
     shadowed: list[Delivery] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def horizon(self) -> int:
+        """Nothing older than this can fire any more."""
+        return self.now - self.policy.allowed_lateness_ms
 
     def add(self, action_map: CompiledMap, reason: Reason, detail: str = "") -> None:
         self.verdicts.append(Verdict(action_map.name, reason, detail))
@@ -87,8 +92,7 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
     returned = visitor is not None and visitor.waits and scope.session.number != _number_of(visitor.session)
     if not candidates and not returned:
         return Decision("judged", scope.visitor)
-    horizon = now - policy.allowed_lateness_ms
-    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
     if returned:
         _settle_matches(judging, rulebook)
     judging.surely = {action_map.name for action_map, surely in candidates if surely and action_map.exact}
@@ -113,8 +117,7 @@ def _untouched(visitor: Visitor | None, visitor_id: str, event: Event, at: int, 
 def _judge_again(event: Event, visitor: Visitor | None, rulebook: Rulebook, policy: Policy) -> Decision:
     """Maps that broke on the event judge it once more, with the visitor as now."""
     scope = _untouched(visitor, event.visitor_id, event, event.time)
-    horizon = event.time - policy.allowed_lateness_ms
-    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, event.time)
     named = (rulebook.by_name.get(name) for name in event.only_maps)
     _judge((action_map for action_map in named if action_map is not None), judging)
     return judging.decision("replayed")
@@ -128,8 +131,7 @@ def _judge_reserved(
     scope.visitor.remember(id_hash)
     if event.name in ASSIGNMENT_EVENTS and assign(scope, rulebook, now):
         return Decision("refused", scope.visitor)
-    horizon = now - policy.allowed_lateness_ms
-    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, horizon)
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
     _judge((one for one in rulebook.index.candidates(scope) if event.name in one.events), judging)
     return judging.decision("judged")
 
@@ -146,8 +148,7 @@ def fire(wait: Wait, visitor: Visitor, rulebook: Rulebook, owed_at: int, policy:
     """
     assert wait.due is not None, wait
     scope = _untouched(visitor, visitor.id, wait.event, wait.due)
-    horizon = wait.due - policy.allowed_lateness_ms
-    judging = _Judging(scope, policy, wait.due, owed_at, wait.session, horizon)
+    judging = _Judging(scope, policy, wait.due, owed_at, wait.session, wait.due)
     _settle(wait, judging, rulebook)
     return judging.decision("timer")
 
@@ -165,7 +166,7 @@ def expire(visitor: Visitor, at: int, rulebook: Rulebook, owed_at: int, policy: 
     event = visitor.latest or Event(f"expiry/{at}", "", visitor.id, at, owed_at)
     scope = _untouched(visitor, visitor.id, event, at, happens=False)
     scope.left = end_memberships(scope.visitor, scope.session, rulebook, at)
-    judging = _Judging(scope, policy, at, owed_at, scope.session.number, at - policy.allowed_lateness_ms)
+    judging = _Judging(scope, policy, at, owed_at, scope.session.number, at)
     if scope.left:
         _judge(rulebook.judged_when_left(scope.left), judging)
     return judging.decision("expiry")

@@ -2,5 +2,6 @@
 
 from actionmap.explain.explainer import Explainer
 from actionmap.explain.explanation import Explanation
+from actionmap.explain.given import given_event
 
-__all__ = ["Explainer", "Explanation"]
+__all__ = ["Explainer", "Explanation", "given_event"]

@@ -87,7 +87,7 @@ class _Compilation:
         used = [maps[one.name].trigger for one in live] + [triggers[segment.name] for segment in segments]
         before = self._previous.memories if self._previous is not None else {}
         memories = compile_memories((memory for trigger in used for memory in trigger.memories), before)
-        digest = self._digest()
+        digest, when_left = self._digest(), _asked_when_left(live)
         return Rulebook(
             revision=self._revision,
             content_hash=_written_hash(digest),
@@ -96,7 +96,8 @@ class _Compilation:
             segments=segments,
             segments_by_name={segment.name: segment for segment in segments},
             session_segments=frozenset(segment.name for segment in segments if segment.in_session),
-            reports_expiries=_reports_expiries(segments, live),
+            asked_when_left=when_left,
+            reports_expiries=any(some.expires_ms is not None and some.name in when_left for some in segments),
             memories=memories,
             memory_keys=frozenset(memory.key for some in memories.values() for memory in some.all),
             cap_keys=frozenset(key for part in maps.values() for key in cap_keys(part.action_map)),
@@ -192,9 +193,12 @@ class _Compilation:
         return total % (1 << _DIGEST_BITS)
 
 
-def _reports_expiries(segments: Iterable[Any], live: Iterable[CompiledMap]) -> bool:
-    left = frozenset(name for one in live if one.left for name in one.left)
-    return any(segment.expires_ms is not None and segment.name in left for segment in segments)
+def _asked_when_left(live: Iterable[CompiledMap]) -> dict[str, tuple[CompiledMap, ...]]:
+    asked: dict[str, list[CompiledMap]] = {}
+    for one in live:
+        for name in one.left:
+            asked.setdefault(name, []).append(one)
+    return {name: tuple(some) for name, some in asked.items()}
 
 
 def content_hash(definitions: Mapping[str, Definition]) -> str:

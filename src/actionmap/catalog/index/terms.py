@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from actionmap.catalog.clauses import Literal
-from actionmap.catalog.conditions import Test, compile_comparison
+from actionmap.catalog.conditions import TWINS, Test, compile_comparison
 from actionmap.catalog.values import Number, decimal_value, fold, ordinal
 
 
@@ -51,15 +51,6 @@ IN_LIST = dict(
         strict=True,
     )
 )
-_TWINS = {
-    "notEqual": "equal",
-    "notIn": "in",
-    "notContainsAny": "containsAny",
-    "notContainsAll": "containsAll",
-    "notExists": "exists",
-}
-
-
 _PARTS_OF_TEXT = frozenset(
     (Kind.PREFIX, Kind.FOLDED_PREFIX, Kind.SUFFIX, Kind.FOLDED_SUFFIX, Kind.KEYWORD, Kind.FOLDED_KEYWORD)
 )
@@ -113,7 +104,7 @@ class Terms:
 
     def test(self, literal: Literal) -> Test:
         """The test of the literal's comparison, by itself not negated."""
-        written = _written(literal)
+        written = literal.comparison.said
         known = self._tests.get(written)
         if known is None:
             known = self._tests[written] = compile_comparison(literal.comparison)
@@ -121,23 +112,16 @@ class Terms:
 
     def of(self, literal: Literal) -> tuple[Term, ...]:
         """The terms that all hold when ``literal`` does."""
-        written = _written(literal)
+        written = literal.path, literal.negated, literal.comparison.said
         known = self._known.get(written)
         if known is None:
             known = self._known[written] = tuple(_terms(literal))
         return known
 
 
-def _written(literal: Literal) -> tuple[Any, ...]:
-    comparison, values = literal.comparison, literal.comparison.compared_with
-    # With the types: 1, 1.0 and True are the same to a dict.
-    types = tuple(map(type, values))
-    return literal.path, comparison.operator, literal.negated, comparison.ignore_case, values, types
-
-
 def _terms(literal: Literal) -> Iterator[Term]:
     comparison, path = literal.comparison, literal.path
-    twin = _TWINS.get(comparison.operator)
+    twin = TWINS.get(comparison.operator)
     negated = literal.negated is (twin is None)
     operator = twin or comparison.operator
     values, ignore_case = comparison.compared_with, comparison.ignore_case

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.lint import maps, others
+from actionmap.catalog.lint import maps, references
 from actionmap.catalog.lint.ruleset import Ruleset, finding
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions
@@ -36,7 +36,7 @@ def lint(
         # What warns about a set needs one that hangs together.
         return [*error.findings, *findings]
     rules = Ruleset(definitions, now)
-    return findings + [found for rule in (*maps.RULES, *others.RULES) for found in rule(rules)]
+    return findings + [found for rule in (*maps.RULES, *references.RULES) for found in rule(rules)]
 
 
 def _inward_base_url(

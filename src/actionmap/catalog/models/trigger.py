@@ -74,6 +74,12 @@ class Comparison(Model):
         """``values``, or the one ``value``."""
         return self.values if self.value is None else (self.value,)
 
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What it says, apart from how it is written; 1, 1.0 and true are three values."""
+        values = self.compared_with
+        return self.operator, self.ignore_case, values, tuple(map(type, values))
+
 
 class Condition(Comparison):
     """A comparison of one path of event, session or visitor."""
