@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from shop import after, event, page, rulebook
 
 from actionmap.decide.enrich import browser_and_device, campaign_of, referrer_of
-from actionmap.event import split_url
+from actionmap.event import _split_any_url, split_url
 from actionmap.visitor import MktCampaign
 
 SHOP = "https://shop.example/landing"
@@ -219,3 +219,13 @@ def test_the_session_keeps_its_first_browser():
     first, second = AGENTS["iPhone"][0], AGENTS["Firefox on Linux"][0]
     session = after(rulebook(), event(userAgent=first, language="de"), event(minute=1, userAgent=second)).session
     assert (session.browser.family, session.browser.lang, session.device.category) == ("Mobile Safari", "de", "mobile")
+
+
+URL_PIECES = ["http", "https", "HTTPS", "://", "//", "shop.example", "www.", "Shop", "ä", "[::1]", "[", ":80", ":", "@",
+              "/", "/a b", "/ä", "?", "?q=1", "#", "#x", "\\", "\t", "\n", " ", "%2F", ";", "-", ".."]  # fmt: skip
+
+
+@given(st.one_of(st.lists(st.sampled_from(URL_PIECES), max_size=8).map("".join),
+                         st.text(max_size=30).map("https://shop.example".__add__)))  # fmt: skip
+def test_the_short_way_through_a_plain_url_gives_what_the_long_way_gives(url):
+    assert split_url(url) == _split_any_url(url)

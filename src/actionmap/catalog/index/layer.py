@@ -181,6 +181,8 @@ class Layer:
         """The maps that may match, by priority, then name."""
         maps, maybe, surely = self._maps, set[int](), set[int]()
         self._collect_all(scope, maybe, surely)
+        if not maybe and not surely:
+            return []
         return [(maps[position], position in surely) for position in sorted(maybe | surely)]
 
     def place(self, entry: Entry) -> int | None:
@@ -198,15 +200,16 @@ class Layer:
 
     def _collect_all(self, scope: Scope, maybe: set[int], surely: set[int]) -> None:
         reading = Reading(self._paths, scope)
-        _collect((self._everywhere,), reading, maybe, surely)
+        if self._everywhere:
+            _collect((self._everywhere,), reading, maybe, surely)
         for place, table in self._fixed:
-            value = reading.value(place)
-            if value is not None:
-                _collect(table.find(value), reading, maybe, surely)
+            if found := table.find(reading.value(place)):
+                _collect(found, reading, maybe, surely)
         for bag, by_name in self._bags:
             for name in bag(scope).keys() & by_name.keys():
                 for place, table in by_name[name]:
-                    _collect(table.find(reading.value(place)), reading, maybe, surely)
+                    if found := table.find(reading.value(place)):
+                        _collect(found, reading, maybe, surely)
 
 
 def _collect(some: Iterable[_Found], reading: Reading, maybe: set[int], surely: set[int]) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 from actionmap.catalog.clauses import reader
 from actionmap.catalog.index.spans import slot_of
+from actionmap.catalog.index.tables import MEMOISED_CHARACTERS
 from actionmap.catalog.index.terms import Kind, Term
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.values import Number
 
-#: Longer texts are not remembered: they are rare, and visitors could fill the memory with them.
-_MEMOISED_CHARACTERS = 200
 #: Stands for a value that nothing is remembered of.
 UNKEYED = object()
 #: Stands for a value that nothing has asked for.
@@ -91,7 +90,7 @@ class Reading:
         if value is None:
             return None
         if isinstance(value, str):
-            return value if len(value) <= _MEMOISED_CHARACTERS else UNKEYED
+            return value if len(value) <= MEMOISED_CHARACTERS else UNKEYED
         if isinstance(value, bool):
             return (value,)
         return slot_of(self._paths.points[place], value) if isinstance(value, int | float) else UNKEYED

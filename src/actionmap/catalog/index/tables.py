@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import ahocorasick
@@ -15,6 +15,10 @@ Found = TypeVar("Found")
 #: What is found, by key, by kind of key.
 ByKind = Mapping[Kind, Mapping[Any, Found]]
 _NOTHING: Mapping[Any, Any] = {}
+#: Longer texts are not remembered: they are rare, and visitors could fill the memory with them.
+MEMOISED_CHARACTERS = 200
+#: Texts that one table remembers.
+_MEMOISED_TEXTS = 512
 
 
 class _InText(Protocol[Found]):
@@ -135,7 +139,7 @@ def _keywords(by_kind: ByKind[Found], kind: Kind) -> _Parts[Found]:
 class Table(Generic[Found]):
     """Finds by the value of one path; what is found may come more than once."""
 
-    __slots__ = ("_elements", "_present", "_scalars")
+    __slots__ = ("_elements", "_found", "_present", "_scalars")
 
     def __init__(self, by_kind: ByKind[Found]) -> None:
         """Take over what is to be found, by key, by kind of key."""
@@ -143,9 +147,24 @@ class Table(Generic[Found]):
         self._scalars = _Scalars(by_kind)
         in_list = {kind: by_kind[other] for kind, other in IN_LIST.items() if other in by_kind}
         self._elements = _Scalars(in_list) if in_list else None
+        #: What the short texts asked for last have found: most values come again and again.
+        self._found: dict[str, Sequence[Found]] = {}
 
-    def find(self, value: Any) -> list[Found]:
+    def find(self, value: Any) -> Sequence[Found]:
         """What ``value`` finds; a list finds what any of its elements does, and None, a missing value, nothing."""
+        if not isinstance(value, str):
+            return self._find(value)
+        found = self._found.get(value)
+        if found is None:
+            # Nothing is found most often, and the empty tuple is the same everywhere.
+            found = tuple(self._find(value))
+            if len(value) <= MEMOISED_CHARACTERS:
+                if len(self._found) >= _MEMOISED_TEXTS:
+                    self._found.clear()
+                self._found[value] = found
+        return found
+
+    def _find(self, value: Any) -> list[Found]:
         found: list[Found] = []
         if value is None:
             return found
