@@ -62,6 +62,7 @@ format: install ## Format the code
 bench: install ## Run the benchmarks, each in one run, as ratios
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/delivery.py
+	$(BIN)/python benchmarks/receivers.py
 	$(BIN)/python benchmarks/guarantees.py
 	$(BIN)/python benchmarks/matching.py
 

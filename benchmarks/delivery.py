@@ -22,9 +22,9 @@ import aiohttp
 import httpx
 
 from actionmap.catalog.models.integration import Integration
+from actionmap.deliver.credentials import environment_secrets
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
-from actionmap.deliver.request import environment_secrets
 from actionmap.delivery import Delivery
 
 BODY = '{"lead":{"email":"a@b.example","score":10,"campaign":"spring","note":"' + "x" * 200 + '"}}'

@@ -38,7 +38,7 @@ def both_told(live: str, dead: str) -> list[dict[str, Any]]:
 async def evaluating(parts: Parts) -> AsyncIterator[Engine]:
     """An engine that owns the partition, with parking on."""
     parked_log = await prepare_parking(parts.settings, await prepare_topic(parts.settings))
-    options = Options(partitions=(P,), parked_log=parked_log)
+    options = Options(partitions=(P,), parked_log=parked_log, breaker_pause_ms=200)
     engine = Engine(parts.settings, options, parts.store, parts.registry, parts.metrics)
     running = asyncio.create_task(engine.run())
     try:

@@ -138,6 +138,7 @@ async def check_main_path(bootstrap: str, redis_url: str, name: str, folder: Pat
             assert put.status_code == 200, put.text
         async with running("run", cwd=folder, env=env) as run:
             health = await run.says("health and metrics at ")
+            assert "ACTIONMAP_EGRESS_ALLOW allows 127.0.0.1/32" in run.output()
             await post(url, {"eventName": "order", "visitorId": "ada", "attributes": {"n": 1}}, key=KEY)
             await receiver.wait_for(1, PATIENCE_S)
             await post(url, {"eventName": "order", "visitorId": "ada", "attributes": {"n": 2}}, key=KEY)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from actionmap.admin.api import create_api, create_ops
 from actionmap.admin.auth import ApiKeys
-from actionmap.admin.deliveries import Replays
+from actionmap.admin.replay import Replays
 from actionmap.admin.status import Health
 from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
@@ -23,6 +23,10 @@ from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
 from actionmap.consume.ends import cluster_id, has_record, log_ends, read_record
 from actionmap.consume.kafka import EMBEDDED_CLUSTER
+from actionmap.deliver.credentials import environment_secrets
+from actionmap.deliver.dispatch import Sender
+from actionmap.deliver.egress import EgressGuard
+from actionmap.deliver.http import HttpSender
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
 from actionmap.engine import Engine, Options, policy_of, refresh_regularly
@@ -55,6 +59,8 @@ def open_store(settings: Settings) -> RedisStore:
         prefix=settings.redis_prefix,
         visitor_ttl_s=settings.visitor_ttl,
         outbox_cap=settings.outbox_cap,
+        ordered_cap=settings.outbox_integration_cap,
+        journal=settings.journal,
         clock=wall_clock,
     )
 
@@ -105,7 +111,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     store = open_store(settings)
     try:
         await store.ping()
-        registry = Registry(store)
+        registry = Registry(store, settings.vault)
         await registry.refresh()
         yield Parts(settings=settings, store=store, registry=registry, metrics=Metrics())
     finally:
@@ -153,6 +159,20 @@ async def open_producer(settings: Settings, log_name: str = "") -> EventProducer
     return EventProducer(settings.kafka_bootstrap_servers, topic, log_name=log_name, idempotent=idempotent)
 
 
+def build_sender(settings: Settings) -> HttpSender:
+    """A sender as workers have it, not open: the same egress guard, and secrets from this process's environment."""
+    guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
+    return HttpSender(guard, environment_secrets(os.environ, settings.vault), clock=wall_clock)
+
+
+def egress_words(settings: Settings) -> str:
+    """Where requests may go, in words for people."""
+    if not settings.egress_allow:
+        return "https to public addresses alone; ACTIONMAP_EGRESS_ALLOW is empty"
+    named = sorted(settings.egress_hosts) + [str(network) for network in settings.egress_networks]
+    return f"https to public addresses; ACTIONMAP_EGRESS_ALLOW allows {', '.join(named)} as well, also over http"
+
+
 def secret_is_set(name: str) -> bool:
     """Whether the environment holds the secret ``name``."""
     return bool(os.environ.get(name))
@@ -162,11 +182,15 @@ def build_api(
     parts: Parts,
     producer: EventProducer,
     partitions: int,
+    sender: Sender,
     *,
     open_access: bool,
     secret_is_set: Callable[[str], bool] = secret_is_set,
 ) -> FastAPI:
-    """Collector, admin REST, health and metrics in one application; ``open_access``: nobody needs a key."""
+    """Collector, admin REST, health and metrics in one application.
+
+    ``sender`` sends what people try out; ``open_access``: nobody needs a key.
+    """
     where = (parts.settings.kafka_bootstrap_servers, parts.settings.events_topic)
     keys = ApiKeys(parse_api_keys(parts.settings.api_keys.get_secret_value()), open_access=open_access)
     return create_api(
@@ -181,6 +205,7 @@ def build_api(
         log_ends=partial(log_ends, *where),
         replays=Replays(parts.store, producer, partial(read_record, *where)),
         producer=producer,
+        sender=sender,
         policy=policy_of(parts.settings),
         metrics=parts.metrics,
         secret_is_set=secret_is_set,
@@ -195,7 +220,7 @@ def describe_api() -> dict[str, Any]:
     store = open_store(settings)
     parts = Parts(settings=settings, store=store, registry=Registry(store), metrics=Metrics())
     producer = EventProducer(settings.kafka_bootstrap_servers, settings.events_topic)
-    return build_api(parts, producer, 0, open_access=False).openapi()
+    return build_api(parts, producer, 0, build_sender(settings), open_access=False).openapi()
 
 
 async def run_engine(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -243,10 +268,10 @@ async def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
     stopping = asyncio.Event()
     async with open_parts(settings) as parts:
         partitions = await prepare_topic(settings)
-        async with await open_producer(settings) as producer:
+        async with await open_producer(settings) as producer, build_sender(settings) as sender:
             parts.producer = producer
             with listen(settings.host, settings.port) as listener:
                 ready(address_of(listener))
-                api = build_api(parts, producer, partitions, open_access=False)
+                api = build_api(parts, producer, partitions, sender, open_access=False)
                 await run_until_signal(stopping.wait(), stopping.set, serve_http(api, listener),
                                        refresh_regularly(parts.registry))  # fmt: skip

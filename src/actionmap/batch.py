@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from actionmap.decide import Timeline
 from actionmap.decision import Decision, Verdict
-from actionmap.delivery import DeadLetter, Delivery
+from actionmap.delivery import DeadLetter, Delivery, Outcome, outcome_of
 from actionmap.event import Event
 from actionmap.store.protocols import Commit
 from actionmap.telemetry import Metrics
@@ -18,6 +18,9 @@ from actionmap.visitor import Visitor, encode_visitor
 MAX_OWED_BYTES = 4 * 1024 * 1024
 #: About what a delivery or a dead letter weighs beside its body or value.
 _ENVELOPE_BYTES = 700
+
+#: Verdicts of maps whose lookups were made.
+LOOKED_UP = frozenset({"fired", "shadow", "unrenderable", "lookup-missing"})
 
 
 @dataclass(slots=True)
@@ -37,6 +40,12 @@ class Batch:
     #: How many records it has taken.
     records: int = 0
     owed_bytes: int = 0
+    #: What deliveries that are dead at birth tell their visitors.
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    #: How many outcomes of deliveries it has taken.
+    outcomes_taken: int = 0
+    #: The last of them, as it was read.
+    last_outcome: bytes = b""
     #: Visitor → when its next timer was due before, as the store knows it.
     timers_before: dict[str, int | None] = field(default_factory=dict)
 
@@ -60,10 +69,13 @@ class Batch:
     def run_timers(self, timeline: Timeline, until: int, owed_at: int) -> None:
         """Fire what is due at or before ``until`` and take over what that leads to."""
         for event, decision in timeline.run_timers(until, owed_at):
-            self._note(event, decision)
-            for verdict in decision.verdicts:
-                if verdict.reason == "error":
-                    self.bury(_broken_timer(event, verdict, owed_at))
+            self._note_without_record(event, decision, owed_at)
+
+    def _note_without_record(self, event: Event, decision: Decision, at: int) -> None:
+        self._note(event, decision)
+        for verdict in decision.verdicts:
+            if verdict.reason == "error":
+                self.bury(_broken(event, verdict, at))
 
     def _note(self, event: Event, decision: Decision) -> None:
         self.decisions.append((event, decision))
@@ -76,6 +88,12 @@ class Batch:
                 self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
             for letter in decision.dead_letters:
                 self.bury(letter)
+                if letter.delivery is not None:
+                    self.outcomes[letter.id] = outcome_of(letter.delivery, "webhook_failed", letter.at)
+
+    def add_outcome(self, event: Event, decision: Decision) -> None:
+        """Take over what the outcome of a delivery, ``event``, has led to."""
+        self._note_without_record(event, decision, event.recorded_at)
 
     def add_dead(self, letter: DeadLetter) -> None:
         """Take over a record that is no event, or that could not be judged."""
@@ -119,6 +137,9 @@ class Batch:
             timers=self._timers(),
             deliveries=self.deliveries,
             dead_letters=self.dead_letters,
+            outcomes=self.outcomes,
+            outcomes_taken=self.outcomes_taken,
+            last_outcome=self.last_outcome,
         )
 
     def count(self, metrics: Metrics) -> None:
@@ -128,22 +149,33 @@ class Batch:
         outcomes = Counter(decision.outcome for _, decision in self.decisions)
         metrics.timers.inc(outcomes.pop("timer", 0) + outcomes.pop("expiry", 0))
         verdicts = Counter((one.action_map, one.reason) for _, decision in self.decisions for one in decision.verdicts)
-        missing = Counter(mapping for _, decision in self.decisions for mapping in decision.missing_lookups)
+        missing = Counter(mapping for _, decision in self.decisions for mapping in _missing(decision))
         for mapping, number in missing.items():
             metrics.missing_lookups.labels(mapping).inc(number)
+            metrics.lookups[mapping] += number
         for outcome, number in outcomes.items():
             metrics.events.labels(outcome).inc(number)
         for labels, number in verdicts.items():
             metrics.verdicts.labels(*labels).inc(number)
+            if labels[1] in LOOKED_UP:
+                metrics.lookups[labels[0]] += number
 
 
-def _broken_timer(event: Event, verdict: Verdict, at: int) -> DeadLetter:
-    """A wait that was over, whose map broke: there is no record to replay, but people shall know of it."""
+def _missing(decision: Decision) -> Iterator[str]:
+    """The mappings (``map/field``) whose lookups had no value, those that kept a map from firing among them."""
+    yield from decision.missing_lookups
+    for verdict in decision.verdicts:
+        if verdict.reason == "lookup-missing":
+            yield f"{verdict.action_map}/{verdict.detail.partition(':')[0]}"
+
+
+def _broken(event: Event, verdict: Verdict, at: int) -> DeadLetter:
+    """A map broke at a timer or an outcome: there is no record to replay, but people shall know of it."""
     return DeadLetter(
         id=f"{event.id}#{verdict.action_map}",
         kind="record",
         reason="action-map-error",
-        detail=f"ActionMap {verdict.action_map}, at its timer: {verdict.detail}",
+        detail=f"ActionMap {verdict.action_map}, at a timer or an outcome: {verdict.detail}",
         at=at,
         key=event.visitor_id,
         action_maps=(verdict.action_map,),

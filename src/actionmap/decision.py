@@ -30,6 +30,8 @@ Reason = Literal[
     "waiting",
     "cancelled",
     "too-many-waits",
+    # So many deliveries led to the event, each by its outcome, that it may be a loop.
+    "chain-too-long",
 ]
 
 
@@ -47,8 +49,8 @@ class Decision(Struct, frozen=True, gc=False):
 
     #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over;
     #: ``expiry``: a membership was; ``replayed``: judged again by the maps that had broken on it.
-    #: ``refused``: an assignment to what is no external segment.
-    outcome: Literal["judged", "duplicate", "late", "timer", "expiry", "replayed", "refused"]
+    #: ``outcome``: a delivery had ended; ``refused``: an assignment to what is no external segment.
+    outcome: Literal["judged", "duplicate", "late", "timer", "expiry", "replayed", "outcome", "refused"]
     #: The visitor with this event in it.
     visitor: Visitor
     verdicts: tuple[Verdict, ...] = ()

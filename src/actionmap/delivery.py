@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,42 @@ class RetryPolicy(Struct, frozen=True, omit_defaults=True, gc=False):
     schedule: tuple[int, ...] = ()
     #: Seconds after which a delivery is given up, whatever is left of its attempts.
     max_age_s: int = 3 * 86_400
+
+
+class Capture(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What is taken out of the answer to a delivery, and what is set when it is given up."""
+
+    #: Visitor variable, or trait → JSONPath or dot path into the answer.
+    variables: dict[str, str] = {}
+    traits: dict[str, str] = {}
+    #: Visitor variable → its value when the delivery is given up.
+    on_failure: dict[str, Any] = {}
+
+    @property
+    def reads_answer(self) -> bool:
+        """Whether anything is taken out of the answer."""
+        return bool(self.variables or self.traits)
+
+
+class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What people are told of one attempt. Nothing of any body, unless the webhook asks for it."""
+
+    #: When it began, in milliseconds since 1970.
+    at: int
+    #: ``delivered``, ``retry`` or ``dead``.
+    outcome: str
+    #: HTTP status; None when no answer came.
+    status: int | None = None
+    #: Why it was no success, in words for people; holds no secret.
+    error: str | None = None
+    duration_s: float = 0.0
+    #: Bytes of the request's body, and of the answer's as far as it was read.
+    request_bytes: int = 0
+    response_bytes: int = 0
+    #: When the next one follows, in milliseconds since 1970; None when none does.
+    next_try_at: int | None = None
+    #: The beginning of the answer's body, without secrets (``logResponseBody``); None when it is not kept.
+    response_body: str | None = None
 
 
 class Delivery(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -49,10 +86,29 @@ class Delivery(Struct, frozen=True, omit_defaults=True, gc=False):
     success_statuses: tuple[str, ...] = ("2xx",)
     idempotency_header: str = "Idempotency-Key"
     retry: RetryPolicy = RetryPolicy()
+    capture: Capture = Capture()
+    #: The visitor's later deliveries wait until the first attempt has ended.
+    is_sync: bool = False
+    #: The visitor's later deliveries of this kind to the same integration wait until this one is settled.
+    is_strict: bool = False
+    #: How many deliveries led to it, each by its outcome.
+    depth: int = 0
     #: How many attempts were made.
     attempts: int = 0
     #: What the last attempt ended with, for people.
     last_error: str | None = None
+    #: Values that the integration's base URL is filled with at each attempt; ``@name`` is one for its host.
+    context: dict[str, str] = {}
+    #: Whether people are shown its body once it is settled (``logRequestBody``), and those of its answers.
+    logs_request: bool = False
+    logs_response: bool = False
+    #: Its attempts, the newest last, as many as are kept.
+    log: tuple[AttemptRecord, ...] = ()
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether others wait for it, or it may wait for others."""
+        return self.is_sync or self.is_strict
 
 
 class Attempt(Struct, frozen=True, gc=False):
@@ -66,6 +122,18 @@ class Attempt(Struct, frozen=True, gc=False):
     #: Seconds the receiver asked us to wait (``Retry-After``).
     retry_after_s: float | None = None
     duration_s: float = 0.0
+    #: The fault is ours (a secret is missing, …): it says nothing of the receiver.
+    is_ours: bool = False
+    #: The egress guard let nothing out.
+    is_blocked: bool = False
+    #: Bytes of the answer's body, as far as it was read.
+    response_bytes: int = 0
+    #: Of the answer, without secrets, where the delivery logs it: some headers, and the beginning of the body.
+    response_headers: dict[str, str] = {}
+    response_body: str | None = None
+    #: What was taken out of the answer (`Capture`), by name.
+    variables: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
 
 
 class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -87,6 +155,75 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
     action_maps: tuple[str, ...] = ()
     #: Where the record was first, when this is one that was replayed.
     replay_of: str | None = None
+    #: False for a delivery whose request could not be built: there is nothing to be sent.
+    was_rendered: bool = True
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a delivery ended with, on its way back to its visitor as a reserved event."""
+
+    #: ``webhook_succeeded`` or ``webhook_failed``.
+    name: str
+    visitor_id: str
+    delivery_id: str
+    webhook: str
+    action_map: str
+    #: Wall clock, in milliseconds since 1970.
+    at: int
+    #: HTTP status of the last attempt; None when no answer came.
+    status: int | None = None
+    variables: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
+    #: How many deliveries led to it, each by its outcome; at least 1.
+    depth: int = 1
+
+
+#: Attempts of a delivery that are kept.
+MOST_LOGGED = 20
+#: Characters that are kept of a body for people.
+MOST_OF_BODY = 4096
+
+
+def with_attempt(delivery: Delivery, attempt: Attempt, *, began_at: int, next_try_at: int | None = None) -> Delivery:
+    """``delivery`` with ``attempt`` counted and at the end of its log.
+
+    Args:
+        delivery: As it was before.
+        attempt: Its ``outcome`` is what became of the delivery.
+        began_at: When it began, in milliseconds since 1970.
+        next_try_at: When the next one follows; None when none does.
+    """
+    record = AttemptRecord(
+        began_at, attempt.outcome, attempt.status, attempt.error, round(attempt.duration_s, 4),
+        len((delivery.body or "").encode("utf-8", "surrogatepass")), attempt.response_bytes, next_try_at,
+        attempt.response_body if delivery.logs_response else None,
+    )  # fmt: skip
+    log = (*delivery.log[1 - MOST_LOGGED :], record)
+    return msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, last_error=attempt.error, log=log)
+
+
+def for_journal(delivery: Delivery) -> Delivery:
+    """``delivery``, accepted, as it is kept for people: without its body, or with its beginning where it logs that."""
+    kept = delivery.body[:MOST_OF_BODY] if delivery.body is not None and delivery.logs_request else None
+    return msgspec.structs.replace(delivery, body=kept)
+
+
+#: Outcomes by delivery id.
+Outcomes = Mapping[str, Outcome]
+
+
+def outcome_of(
+    delivery: Delivery,
+    name: str,
+    at: int,
+    status: int | None = None,
+    variables: dict[str, Any] | None = None,
+    traits: dict[str, Any] | None = None,
+) -> Outcome:
+    """What ``delivery`` ended with at ``at``; one given up sets the variables of ``onFailure``."""
+    known = delivery.capture.on_failure if name == "webhook_failed" else variables or {}
+    return Outcome(name, delivery.visitor_id, delivery.id, delivery.webhook, delivery.action_map, at, status,
+                   known, traits or {}, delivery.depth + 1)  # fmt: skip
 
 
 def delivery_id(
@@ -112,9 +249,10 @@ def delivery_id(
 _encoder = msgspec.json.Encoder()
 _delivery_decoder = msgspec.json.Decoder(Delivery)
 _dead_letter_decoder = msgspec.json.Decoder(DeadLetter)
+_outcome_decoder = msgspec.json.Decoder(Outcome)
 
 
-def encode(value: Delivery | DeadLetter) -> bytes:
+def encode(value: Delivery | DeadLetter | Outcome) -> bytes:
     """The stored form of ``value``: UTF-8 JSON."""
     return _encoder.encode(value)
 
@@ -127,3 +265,8 @@ def decode_delivery(stored: bytes) -> Delivery:
 def decode_dead_letter(stored: bytes) -> DeadLetter:
     """The dead letter that `encode` wrote."""
     return _dead_letter_decoder.decode(stored)
+
+
+def decode_outcome(stored: bytes) -> Outcome:
+    """The outcome that `encode` wrote."""
+    return _outcome_decoder.decode(stored)

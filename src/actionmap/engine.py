@@ -18,15 +18,19 @@ from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
 from actionmap.consume.positions import Log, OnGap
 from actionmap.decide import Policy
 from actionmap.decision import Decision
+from actionmap.deliver.breaker import FIRST_PAUSE_MS
+from actionmap.deliver.credentials import environment_secrets
+from actionmap.deliver.dispatch import Sender
 from actionmap.deliver.egress import EgressGuard
+from actionmap.deliver.health import Health
 from actionmap.deliver.http import HttpSender
 from actionmap.deliver.parking import ParkedLog, Parking
-from actionmap.deliver.request import environment_secrets
-from actionmap.deliver.worker import LEASE_MS, DeliveryWorker, Sender
+from actionmap.deliver.worker import LEASE_MS, DeliveryWorker
 from actionmap.delivery import Attempt, Delivery
+from actionmap.environment import LaneEnvironment
 from actionmap.errors import Unreachable
 from actionmap.event import Event
-from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.pipeline import Lane
 from actionmap.process import cancel, first_of, tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
@@ -60,6 +64,7 @@ class Options:
     partitions: tuple[int, ...] | None = None
     #: See `DeliveryWorker`.
     lease_ms: int = LEASE_MS
+    breaker_pause_ms: int = FIRST_PAUSE_MS
     #: Where deliveries beyond an integration's cap wait; None: they stay in the outbox, up to its own cap.
     parked_log: ParkedLog | None = None
     #: Makes the sender in use from the one that production uses.
@@ -93,14 +98,17 @@ class Engine:
         self._guarantees: Guarantees | None = None
         self._log = logger("engine")
         guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
-        self._sender = HttpSender(guard, environment_secrets(os.environ), clock=wall_clock)
-        self.worker = self._delivery_worker(options)
+        self._sender = HttpSender(guard, environment_secrets(os.environ, settings.vault), clock=wall_clock)
+        #: Makes the attempts; open while `run` runs.
+        self.sender: Sender = options.wrap_sender(self._sender)
+        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.worker = self._delivery_worker(options, owner)
         environment = LaneEnvironment(
             store=store,
             rulebook=lambda: registry.rulebook,
             refresh_rulebook=registry.refresh,
             policy=policy_of(settings),
-            owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            owner=owner,
             new_token=lambda: secrets.token_hex(16),
             random=random.random,
             monotonic=time.monotonic,
@@ -133,18 +141,27 @@ class Engine:
             monotonic=time.monotonic,
         )
 
-    def _delivery_worker(self, options: Options) -> DeliveryWorker:
+    def _delivery_worker(self, options: Options, name: str) -> DeliveryWorker:
         return DeliveryWorker(
             outbox=self._store,
             find_integration=lambda name: self._registry.rulebook.integrations.get(name),  # noqa: PLW0108 - it is swapped
-            sender=options.wrap_sender(self._sender),
+            sender=self.sender,
             clock=wall_clock,
             random=random.random,
             metrics=self._metrics,
             on_attempt=options.watchers.on_attempt,
             lease_ms=options.lease_ms,
+            breaker_pause_ms=options.breaker_pause_ms,
             parking=self._parking(),
+            health=Health(self._store.integrations, name),
+            listened_to=lambda: self._registry.rulebook.outcomes_asked,
+            on_outcomes=self._outcomes_arrived,
         )
+
+    def _outcomes_arrived(self, partition: int) -> None:
+        lane = self.consumer.lanes.get(partition)
+        if isinstance(lane, Lane):
+            lane.outcomes_arrived()
 
     def _parking(self) -> Parking | None:
         if self._parked_log is None:
@@ -188,6 +205,8 @@ class Engine:
                 await asyncio.gather(consumer, return_exceptions=True)
                 await self.worker.stop()
                 await cancel(refresh, measure, stopping, worker)
+                with suppress(Unreachable):
+                    await self._tell_lookups()
                 if self._parked_log is not None:
                     await self._parked_log.close()
 
@@ -202,6 +221,7 @@ class Engine:
             with suppress(Unreachable):
                 await self._measure_outbox()
                 await self._tell_guarantees()
+                await self._tell_lookups()
             self._measure_memory()
             self._metrics.rulebook_revision.set(self._registry.revision)
             if not self.consumer.assigned.is_set() and next(waits) % _TELL_WAITING_EVERY == 0:
@@ -215,6 +235,15 @@ class Engine:
             self._guarantees = found
             say = self._log.warning if found.missing else self._log.info
             say("store.guarantees", profile=found.profile, missing=list(found.missing))
+
+    async def _tell_lookups(self) -> None:
+        """Add to the store what was counted of lookups since; what it does not take is kept for the next time."""
+        counted, self._metrics.lookups = self._metrics.lookups, Counter()
+        try:
+            await self._store.lookups.add(counted, now=wall_clock())
+        except Unreachable:
+            self._metrics.lookups.update(counted)
+            raise
 
     async def _measure_outbox(self) -> None:
         found = {partition: await self._store.parked(partition) for partition in list(self.consumer.lanes)}

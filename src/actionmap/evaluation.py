@@ -10,7 +10,7 @@ from actionmap.batch import Batch
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, dead_letter, parse_record
 from actionmap.decide import Policy, Timeline
-from actionmap.delivery import DeadLetter
+from actionmap.delivery import DeadLetter, Outcome, decode_outcome
 from actionmap.errors import PartitionHalted, Rejected
 from actionmap.event import Event
 from actionmap.store.cache import VisitorCache
@@ -18,6 +18,8 @@ from actionmap.store.protocols import Due, PartitionStore
 from actionmap.telemetry import Metrics, logger
 from actionmap.visitor import Visitor, decode_visitor
 
+#: Outcomes of deliveries that one batch takes.
+OUTCOMES_AT_ONCE = 500
 #: Visitors with due timers that one batch takes up.
 TIMERS_AT_ONCE = 500
 _NONE_DUE = Due((), None)
@@ -39,6 +41,8 @@ class Evaluation:
         self._log = logger("pipeline").bind(partition=partition)
         #: When the next timer is due, as the store said last; None: never. Before it said so: at once.
         self.next_due: int | None = -1
+        #: Whether outcomes of deliveries may wait for the partition's visitors.
+        self.outcomes_wait = True
 
     def parse(self, record: Record) -> Parsed:
         """``record``, and the event in it, or the dead letter that it is."""
@@ -97,6 +101,27 @@ class Evaluation:
         batch.stream_time = max(stream_time, until)
         return batch
 
+    async def of_outcomes(self, rulebook: Rulebook, stream_time: int, token: str) -> Batch:
+        """What deliveries ended with, as their visitors take it; they happen now, at ``stream_time``.
+
+        Raises as `of_records` does.
+        """
+        stored = await self._store.outcomes(self._partition, token, limit=OUTCOMES_AT_ONCE)
+        self.outcomes_wait = len(stored) == OUTCOMES_AT_ONCE
+        outcomes = list(map(decode_outcome, stored))
+        batch = await self._begin(_NONE_DUE, {outcome.visitor_id for outcome in outcomes}, stream_time, token)
+        timeline = Timeline(rulebook, self._policy, stream_time, batch.visitors)
+        for one, outcome in zip(stored, outcomes, strict=True):
+            batch.outcomes_taken, batch.last_outcome = batch.outcomes_taken + 1, one
+            # One that is not known any more has been erased, or not seen for months.
+            if outcome.visitor_id in batch.visitors:
+                event = event_of_outcome(outcome, max(stream_time, 0))
+                batch.add_outcome(event, timeline.take(event))
+            if batch.is_full:
+                self.outcomes_wait = True
+                break
+        return batch
+
     def _take(self, record: Record, event: Event, timeline: Timeline, batch: Batch) -> None:
         if timeline.timers:
             batch.run_timers(timeline, event.time - 1, event.recorded_at)
@@ -151,3 +176,16 @@ class Evaluation:
         """One record that this version cannot cope with must not stop all that come after it."""
         self._log.error("event.failed", position=record.position, exc_info=error)
         return dead_letter(record, "evaluation-error", f"{type(error).__name__}: {error}")
+
+
+def event_of_outcome(outcome: Outcome, at: int) -> Event:
+    """The reserved event by which ``outcome`` reaches its visitor at ``at`` (stream time)."""
+    told = {
+        "webhook": outcome.webhook, "actionMap": outcome.action_map, "status": outcome.status,
+        "deliveryId": outcome.delivery_id,
+    }  # fmt: skip
+    return Event(
+        id=f"{outcome.delivery_id}/{outcome.name}", name=outcome.name, visitor_id=outcome.visitor_id, time=at,
+        recorded_at=outcome.at, attributes=outcome.variables | told, traits=outcome.traits,
+        variables=outcome.variables, depth=outcome.depth,
+    )  # fmt: skip

@@ -20,6 +20,8 @@ RESERVED_EVENTS = frozenset(
 )
 #: Those by which others assign a visitor to a segment.
 ASSIGNMENT_EVENTS = frozenset({"segment_assigned", "segment_unassigned"})
+#: Those by which a delivery's end comes back to its visitor.
+OUTCOME_EVENTS = frozenset({"webhook_succeeded", "webhook_failed"})
 #: What an event may be called.
 EVENT_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.]{0,99}$"
 #: The event that counts as a page view.
@@ -137,6 +139,9 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     offset: int = -1
     #: It was evaluated before, and these maps broke: they alone judge it again.
     only_maps: tuple[str, ...] = ()
+    #: Of the outcome of a delivery: what its answer taught us, and how many deliveries led to it, one by the other.
+    variables: dict[str, Any] = {}
+    depth: int = 0
 
 
 #: The last moment that can be written: a timer may be due after it.

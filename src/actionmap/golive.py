@@ -6,7 +6,7 @@ saved and published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from actionmap.catalog.parse import nearest
 from actionmap.errors import NotFound
 from actionmap.event import to_millis, to_rfc3339
 from actionmap.store.durability import Guarantees
+from actionmap.store.integrations import UNKNOWN, IntegrationState
 
 Status = Literal["pass", "fail", "warn", "skip"]
 
@@ -61,8 +62,14 @@ class Surroundings:
     egress_networks: tuple[Network, ...] = ()
     #: Whether the environment variable of a secret is set.
     secret_is_set: Callable[[str], bool] | None = None
+    #: Whether a key opens a secret that is stored.
+    opens_secret: Callable[[str], bool] | None = None
     #: What the store promises to keep; None when there is no store to ask.
     guarantees: Guarantees | None = None
+    #: How often maps have fired in the last seven days (``map``), and lookups had no value then (``map/field``).
+    lookups: Mapping[str, int] | None = None
+    #: How integrations are doing, by name; None when there is no store to ask.
+    integrations: Mapping[str, IntegrationState] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,22 @@ def check_golive(definitions: Mapping[str, Definition], name: str, around: Surro
 def active_maps(definitions: Mapping[str, Definition]) -> list[str]:
     """Names of the active action maps, sorted."""
     return sorted(some.name for some in definitions.values() if isinstance(some, ActionMap) and some.active)
+
+
+def counted_lookups(definitions: Mapping[str, Definition], names: Iterable[str]) -> list[str]:
+    """What `Surroundings.lookups` is asked for of the action maps ``names``; those that there are not are left out."""
+    found = []
+    for name in names:
+        action_map = definitions.get(f"ActionMap/{name}")
+        if isinstance(action_map, ActionMap):
+            fields = _lookups(_chain(definitions, action_map).webhook)
+            found += [name, *(f"{name}/{field}" for field in fields)] if fields else []
+    return found
+
+
+def _lookups(webhook: Webhook) -> dict[str, str]:
+    """The paths that are looked up, by contract field."""
+    return {field: some.lookup for field, some in webhook.mappings.items() if some.lookup is not None}
 
 
 def _chain(definitions: Mapping[str, Definition], action_map: ActionMap) -> _Chain:
@@ -186,18 +209,23 @@ def _dates_open(chain: _Chain, around: Surroundings) -> Check:
 
 
 def _egress_allowed(chain: _Chain, around: Surroundings) -> Check:
-    url = chain.integration.base_url
-    problem = static_findings(url, around.egress_hosts, around.egress_networks)
-    if problem:
-        return Check(
-            "egress-allowed", "fail", f"{url}: {problem}", "use a public https address, or allow it explicitly"
-        )
-    return Check("egress-allowed", "pass", f"{url} may be sent to, as far as its text tells")
+    urls = chain.integration.urls().values()
+    for url in urls:
+        problem = static_findings(url, around.egress_hosts, around.egress_networks)
+        if problem:
+            fix = "use a public https address, or allow it explicitly"
+            return Check("egress-allowed", "fail", f"{url}: {problem}", fix)
+    return Check("egress-allowed", "pass", f"{' and '.join(urls)} may be sent to, as far as the text tells")
 
 
 def _credentials_present(chain: _Chain, around: Surroundings) -> Check:
-    secrets = sorted(chain.integration.secret_names())
+    secrets, stored = sorted(chain.integration.secret_names()), chain.integration.sealed_secrets()
+    if around.opens_secret is not None and not all(map(around.opens_secret, stored)):
+        fix = "add the key it was encrypted with to ACTIONMAP_SECRETS_KEY, or write the secret anew"
+        return Check("credentials-present", "fail", "a stored secret cannot be opened", fix)
     if not secrets:
+        if stored:
+            return Check("credentials-present", "pass", "its secrets are stored")
         return Check("credentials-present", "pass", "the integration needs no secret")
     if around.secret_is_set is None:
         return Check("credentials-present", "skip", "only the running system knows its environment")
@@ -216,6 +244,39 @@ def _store_durable(_: _Chain, around: Surroundings) -> Check:
     return Check("store-durable", "warn", around.guarantees.words, "appendonly yes, appendfsync always, noeviction")
 
 
+def _lookups_resolved(chain: _Chain, around: Surroundings) -> Check:
+    name, looked_up, counts = "lookups-resolved", _lookups(chain.webhook), around.lookups
+    if not looked_up:
+        return Check(name, "pass", "no field is looked up")
+    if counts is None:
+        return Check(name, "skip", "only the running system counts them")
+    firings = counts.get(chain.action_map.name, 0)
+    if not firings:
+        return Check(name, "pass", "it has not fired in the last seven days")
+    missing = {field: number for field in looked_up if (number := counts.get(f"{chain.action_map.name}/{field}", 0))}
+    if not missing:
+        return Check(name, "pass", f"every field had a value in all {firings:,} firings of the last seven days")
+    told = ", ".join(f"{field} ({looked_up[field]}) in {number:,}" for field, number in missing.items())
+    fix = "look up a path that is set, or say what is sent without it: default:, or onMissing: omit or skip"
+    return Check(name, "warn", f"without a value in {firings:,} firings of the last seven days: {told}", fix)
+
+
+def _integration_well(chain: _Chain, around: Surroundings) -> Check:
+    name, integration = "integration-well", chain.integration.name
+    if around.integrations is None:
+        return Check(name, "skip", "only the running system knows how it is doing")
+    hold, health = around.integrations.get(integration, UNKNOWN)
+    if hold is not None:
+        message = f"{integration} is {hold.kind}{f' ({hold.reason})' if hold.reason else ''}: its deliveries are held"
+        return Check(name, "warn", message, f"actionmap integrations resume {integration}")
+    if health.failing_since is not None:
+        message = f"{integration} has failed since {to_rfc3339(health.failing_since)}: {health.last_error}"
+        return Check(name, "warn", message, "look at the receiver; deliveries are tried again until they are too old")
+    if health.warning:
+        return Check(name, "warn", health.warning, f"mend it, then: actionmap integrations resume {integration}")
+    return Check(name, "pass", f"{integration} is well, as far as it was tried")
+
+
 _CHECKS: tuple[Callable[[_Chain, Surroundings], Check], ...] = (
     _webhook_published,
     _action_map_active,
@@ -227,4 +288,6 @@ _CHECKS: tuple[Callable[[_Chain, Surroundings], Check], ...] = (
     _egress_allowed,
     _credentials_present,
     _store_durable,
+    _lookups_resolved,
+    _integration_well,
 )

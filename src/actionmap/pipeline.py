@@ -14,54 +14,21 @@ from contextlib import suppress
 import msgspec
 
 from actionmap.batch import Batch
-from actionmap.catalog.rulebook import Rulebook
 from actionmap.claim import Claim, Claimant
 from actionmap.consume.parse import Record, fingerprint
-from actionmap.consume.positions import Log, OnGap
-from actionmap.decide import Policy
-from actionmap.decision import Decision
+from actionmap.consume.positions import Log
+from actionmap.environment import LaneEnvironment
 from actionmap.errors import FenceMoved, PartitionHalted, Unreachable
 from actionmap.evaluation import Evaluation, Parsed
-from actionmap.event import Event
-from actionmap.store.cache import VisitorCache
-from actionmap.store.protocols import Applied, Commit, Halt, PartitionStore, Resume
+from actionmap.store.protocols import Applied, Commit, Halt, Resume
 from actionmap.stream_time import StreamTime
-from actionmap.telemetry import Metrics, logger
+from actionmap.telemetry import logger
 
 BATCH_RECORDS = 500
 BATCH_BYTES = 256 * 1024
 QUEUE_RECORDS = 2_000
 QUEUE_BYTES = 8 * 1024 * 1024
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-
-
-class LaneEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """What all lanes of a worker share."""
-
-    store: PartitionStore
-    #: The rulebook in use, asked at the edge of each batch.
-    rulebook: Callable[[], Rulebook]
-    #: Look for a newer rulebook now.
-    refresh_rulebook: Callable[[], Awaitable[object]]
-    policy: Policy
-    #: Name of this worker in the fence.
-    owner: str
-    #: A fresh random token.
-    new_token: Callable[[], str]
-    #: A number in [0, 1), to spread retries.
-    random: Callable[[], float]
-    #: Seconds of a clock that nobody sets, and milliseconds since 1970: how stream time goes on without records.
-    monotonic: Callable[[], float]
-    wall_clock: Callable[[], int]
-    metrics: Metrics
-    on_gap: OnGap = "halt"
-    cache: VisitorCache
-    #: Called for each decision that is in the store; for a timer with the event that its wait began with.
-    on_decision: Callable[[Event, Decision], None] | None = None
-    #: Called when deliveries of a partition are in the outbox.
-    on_owed: Callable[[int], None] = lambda _: None
-    #: Seconds without records after which a lane looks whether the fence is still where it left it.
-    idle_check_s: float = 1.0
 
 
 class Lane:
@@ -145,6 +112,11 @@ class Lane:
             if self._time_is_up():
                 self._arrived.set()
 
+    def outcomes_arrived(self) -> None:
+        """Deliveries ended, and their visitors are to hear of it."""
+        self._evaluation.outcomes_wait = True
+        self._arrived.set()
+
     def rewind(self) -> None:
         """Drop what is queued and go on from the fence: what came from the broker may have a hole."""
         self._claim = None
@@ -193,11 +165,16 @@ class Lane:
         claim = self._claim
         if claim is None:
             await self._take_over(policy)
+            return
+        if self._evaluation.outcomes_wait:
+            await self._hear_outcomes(claim)
+        if self._claim is not claim:
+            pass
         elif self._queue:
             await self._evaluate(claim, self._take(claim))
         elif self._time_is_up():
             await self._pass_time(claim)
-        else:
+        elif not self._evaluation.outcomes_wait:
             await self._await_records(claim)
 
     # --- waiting
@@ -233,10 +210,10 @@ class Lane:
             async with asyncio.timeout(self._env.idle_check_s):
                 await self._arrived.wait()
                 return
+        # Another worker may have brought outcomes, too: it still settles what it had sent before the partition moved.
         with suppress(Unreachable):  # nothing is at stake; the next look follows
-            fence = await self._env.store.fence(self.partition)
-            if fence.token != claim.token:
-                await self._lost_fence(fence.owner)
+            waiting = await self._env.store.outcomes(self.partition, claim.token, limit=1)
+            self._evaluation.outcomes_wait |= bool(waiting)
 
     async def _pause(self, attempt: int) -> None:
         wait = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
@@ -263,6 +240,7 @@ class Lane:
             await self._env.store.durable_offset(self.partition)
         self._stream.claimed(claim.stream_time, claim.stream_time_at)
         self._evaluation.next_due = -1
+        self._evaluation.outcomes_wait = True
         self._quiet_until = 0.0
         self._seek(claim.fetch_from)
         self._claim = claim
@@ -312,6 +290,13 @@ class Lane:
         batch = await self._evaluation.of_timers(rulebook, self._stream.time, claim.token, now=now, owed_at=reached_at)
         await self._commit(claim, batch, rulebook.revision, None)
 
+    async def _hear_outcomes(self, claim: Claim) -> None:
+        """The visitors of deliveries that ended hear of it."""
+        rulebook = self._env.rulebook()
+        batch = await self._evaluation.of_outcomes(rulebook, self._stream.time, claim.token)
+        if batch.outcomes_taken and not await self._commit(claim, batch, rulebook.revision, None):
+            self._evaluation.outcomes_wait = True
+
     # --- committing
 
     async def _commit(self, claim: Claim, batch: Batch, revision: int, last: Record | None) -> bool:
@@ -331,6 +316,10 @@ class Lane:
         claim.token, claim.next, claim.fingerprint = commit.token, commit.offset + 1, commit.fingerprint
         self._reached = claim.next
         self._evaluation.next_due = applied.next_due
+        self._evaluation.outcomes_wait |= applied.outcomes > 0
+        if applied.given_up:
+            self._env.metrics.dead_letters.labels("delivery", "line-full").inc(applied.given_up)
+            self._log.error("deliveries.line_full", given_up=applied.given_up)
         self._stream.stored(commit.stream_time, reached_at)
         self._release(batch)
         return True

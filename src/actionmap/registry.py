@@ -15,10 +15,12 @@ from actionmap.catalog.documents import Document
 from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.catalog.rulebook import Rulebook
+from actionmap.catalog.sealing import rotated, sealed
 from actionmap.errors import ActionmapError, DefinitionError
 from actionmap.process import collector_paused, keep_from_collector
 from actionmap.store.protocols import Changes, DefinitionStore, Revision
 from actionmap.telemetry import logger
+from actionmap.vault import Vault
 
 #: Definitions, and the version of each, by key ``Kind/name``.
 Definitions = dict[str, Definition]
@@ -46,8 +48,13 @@ class Registry:
     Compiling goes on in a thread, so that a process goes on evaluating meanwhile; what has not changed is taken over.
     """
 
-    def __init__(self, store: DefinitionStore) -> None:
+    def __init__(self, store: DefinitionStore, vault: Vault | None = None) -> None:
+        """Args:
+        store: Keeps the definitions.
+        vault: Encrypts the secrets in them; without it definitions that hold one are refused.
+        """
         self._store = store
+        self._vault = vault or Vault()
         self._log = logger("registry")
         self._refreshing = asyncio.Lock()
         #: What is in use, and what was seen last: a revision that is refused is not read again and again.
@@ -136,15 +143,43 @@ class Registry:
         keep_from_collector()
         return True
 
+    def sealed(self, wanted: Mapping[str, Definition]) -> Mapping[str, Definition]:
+        """``wanted`` as it would be stored: secrets encrypted, masks replaced by what they keep.
+
+        Raises:
+            DefinitionError: there is no key to encrypt with, or a mask stands for nothing.
+        """
+        return sealed(wanted, self.definitions, self._vault)
+
+    def opens_secret(self, stored: str) -> bool:
+        """Whether a key opens the secret that is stored so."""
+        return self._vault.can_open(stored)
+
+    async def rotate_secrets(self) -> int:
+        """Encrypt every stored secret anew that another key than the first one opens; returns in how many definitions.
+
+        Raises:
+            SettingsError: one was encrypted with a key that is not there.
+            ActionmapError: as `change`.
+        """
+        changed = rotated(self.definitions, self._vault)
+        if changed:
+            await self.write(changed, frozenset())
+        return len(changed)
+
     async def change(self, changed: Mapping[str, Definition], deleted: frozenset[str] = frozenset()) -> int:
         """Write ``changed`` and delete ``deleted``, all or nothing; returns the new revision.
 
         Raises:
-            DefinitionError: the set as it would be then does not compile.
+            DefinitionError: the set as it would be then does not compile, or a secret cannot be encrypted.
             ActionmapError: the newest stored set does not compile here, so nothing can be changed from it.
             Conflict: somebody else changed the set since it was read here.
             Unreachable: the store does not answer.
         """
+        return await self.write(await asyncio.to_thread(self.sealed, changed), deleted)
+
+    async def write(self, changed: Mapping[str, Definition], deleted: frozenset[str]) -> int:
+        """`change`, with ``changed`` as `sealed` has returned it."""
         if self.refused:
             raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
         from_revision = self.revision
@@ -159,6 +194,6 @@ class Registry:
         versions = {key: self.versions.get(key, 0) + 1 for key in changed}
         compile_rulebook(after, self.revision + 1, {**self.versions, **versions}, self.rulebook)
         return {
-            key: msgspec.json.encode(StoredDefinition(versions[key], definition.kind_name, definition.as_written()))
+            key: msgspec.json.encode(StoredDefinition(versions[key], definition.kind_name, definition.as_stored()))
             for key, definition in changed.items()
         }

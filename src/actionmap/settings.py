@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from actionmap.errors import SettingsError
+from actionmap.vault import Vault
 
 Right = Literal["ingest", "read", "edit", "publish"]
 RIGHTS: tuple[Right, ...] = ("ingest", "read", "edit", "publish")
@@ -37,6 +38,11 @@ def _check_allow(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_keys(keys: SecretStr) -> SecretStr:
     parse_api_keys(keys.get_secret_value())
+    return keys
+
+
+def _check_secrets_key(keys: SecretStr) -> SecretStr:
+    Vault(keys.get_secret_value())
     return keys
 
 
@@ -119,6 +125,9 @@ class Settings(BaseSettings):
     outbox_integration_cap: int = Field(
         4_000, ge=1, description="deliveries owed to one integration per partition before more of them are parked"
     )
+    journal: int = Field(
+        1_000, ge=0, le=100_000, description="accepted deliveries kept per partition for people to see; 0: none"
+    )
     company: str = Field("default", description="the company the definitions belong to; part of every delivery's id")
     egress_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_allow)] = Field(
         (), description="CIDRs or host names that may be reached although private, and over http"
@@ -128,12 +137,20 @@ class Settings(BaseSettings):
     api_keys: Annotated[SecretStr, AfterValidator(_check_keys)] = Field(
         SecretStr(""), description="the keys the server accepts: KEY:right+right, separated by commas"
     )
+    secrets_key: Annotated[SecretStr, AfterValidator(_check_secrets_key)] = Field(
+        SecretStr(""), description="the keys that secrets in definitions are stored with; the first one encrypts"
+    )
     host: str = Field("127.0.0.1", description="the address that `serve` listens on")
     port: int = Field(8080, ge=0, le=65_535, description="the port that `serve` listens on")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="the port of health and metrics of `run`; 0: any")
     ingest_rate: float = Field(10_000, gt=0, description="events a second that one API key may send to one collector")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def vault(self) -> Vault:
+        """What encrypts and opens secrets, with ``secrets_key``."""
+        return Vault(self.secrets_key.get_secret_value())
 
     @property
     def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from actionmap.catalog.models import ActionMap, Definition, Integration, Webhook
 from actionmap.catalog.rulebook import Rulebook
-from actionmap.consume.parse import Record, event_of
+from actionmap.catalog.templates import shown_base_url
+from actionmap.consume.parse import Record, event_of, outcome_asked
 from actionmap.decide import Policy, Timeline
 from actionmap.decision import Decision
 from actionmap.delivery import Delivery
 from actionmap.errors import Rejected
-from actionmap.event import Event, to_millis, to_rfc3339
+from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, Event, to_millis, to_rfc3339
 from actionmap.visitor import Visitor
 from actionmap.wire import parse_and_count
 
@@ -126,10 +127,11 @@ def recorded_event(source: str, number: int, line: bytes) -> Event:
     Raises:
         Rejected: it is none, or has no timestamp.
     """
-    wire, unknown = parse_and_count(line, own=True)
+    wire, unknown = parse_and_count(line, reserved=ASSIGNMENT_EVENTS | OUTCOME_EVENTS)
     if wire.timestamp is None:
         raise Rejected("no-timestamp", "a recorded event needs its timestamp")
-    return event_of(Record(source, 0, number, to_millis(wire.timestamp), None, line), wire, unknown).event
+    record = Record(source, 0, number, to_millis(wire.timestamp), None, line)
+    return outcome_asked(event_of(record, wire, unknown).event)
 
 
 class Difference(NamedTuple):
@@ -150,7 +152,7 @@ def differences(first: Simulation, second: Simulation) -> list[Difference]:
 
 
 def _request(delivery: Delivery) -> tuple[Any, ...]:
-    return delivery.integration, delivery.method, delivery.target, delivery.headers, delivery.body
+    return delivery.integration, delivery.method, delivery.target, delivery.headers, delivery.body, delivery.context
 
 
 class Coverage(NamedTuple):
@@ -182,7 +184,7 @@ def coverage(simulation: Simulation, definitions: Mapping[str, Definition]) -> l
 
 def firing(delivery: Delivery, integration: Integration | None) -> dict[str, Any]:
     """One firing as `simulate --format jsonl` prints it; secrets are masked."""
-    base = integration.base_url.rstrip("/") if integration else ""
+    base = shown_base_url(integration.base_url, delivery.context).rstrip("/") if integration else ""
     headers = {**delivery.headers, delivery.idempotency_header: delivery.id, "webhook-id": delivery.id}
     return {
         "actionMap": delivery.action_map,
@@ -203,7 +205,7 @@ def masked_credentials(integration: Integration | None) -> dict[str, str]:
     match integration.auth.as_written() if integration else {}:
         case {"type": "basic"}:
             return {"Authorization": f"Basic {MASK}"}
-        case {"type": "bearer"}:
+        case {"type": "bearer" | "oauth2ClientCredentials"}:
             return {"Authorization": f"Bearer {MASK}"}
         case {"type": "apiKey", "header": header}:
             return {header: MASK}

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal
+from collections import Counter as Counts
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Logger = structlog.stdlib.BoundLogger
+
+
+class _Unbreakable:
+    """A stream that is written to as long as it can be: nothing stops because nobody reads the log any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -> None:
@@ -28,7 +45,7 @@ def configure_logging(level: str, log_format: Literal["auto", "text", "json"]) -
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         # Line and line end in one write: the lines of several workers must not run into each other.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unbreakable(sys.stderr))),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     # Both write full URLs, which may carry a key, at INFO and DEBUG.
@@ -70,6 +87,11 @@ class Metrics:
         self.misplaced = Counter(
             "actionmap_misplaced_records", "Records looked at, one a fetch, that another partitioner has placed", **new
         )
+        self.held = Counter(
+            "actionmap_deliveries_held", "Deliveries put off because their integration is held", ["integration"], **new
+        )
+        #: What the store has not been told yet: firings by ``map``, lookups without a value by ``map/field``.
+        self.lookups = Counts[str]()
         # Histograms and gauges, in seconds
         self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)
         self.event_to_delivery = Histogram(
@@ -91,5 +113,8 @@ class Metrics:
         self.cached = Gauge("actionmap_cached_visitors", "Visitors in memory", **new)
         self.cached_bytes = Gauge("actionmap_cached_bytes", "Bytes of these visitors, as stored", **new)
         self.in_flight = Gauge("actionmap_deliveries_in_flight", "Requests in flight", **new)
+        self.breaker_open = Gauge(
+            "actionmap_breaker_open", "1 while nothing but probes goes to the integration", ["integration"], **new
+        )
         self.rulebook_revision = Gauge("actionmap_rulebook_revision", "Revision of the rulebook in use", **new)
         self.halted = Gauge("actionmap_partitions_halted", "Partitions that stopped and need a person", **new)

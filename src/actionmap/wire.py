@@ -6,7 +6,7 @@ The collector, `actionmap send` and the consumer read events through this one do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 
 from actionmap.errors import Rejected
 from actionmap.event import (
-    ASSIGNMENT_EVENTS,
     EVENT_NAME_PATTERN,
     MAX_EVENT_BYTES,
     MAX_EVENT_DEPTH,
@@ -71,12 +70,12 @@ def parse_event(value: bytes) -> WireEvent:
     return parse_and_count(value)[0]
 
 
-def parse_and_count(value: bytes, *, own: bool = False) -> tuple[WireEvent, int]:
+def parse_and_count(value: bytes, *, reserved: Collection[str] = ()) -> tuple[WireEvent, int]:
     """As `parse_event`, with the number of unknown top-level keys: they are kept out of state, and counted.
 
     Args:
         value: See `parse_event`.
-        own: Whether actionmap itself gave the event, and may have given it a reserved name.
+        reserved: Reserved names that the event may have, because actionmap itself gave it, or somebody asks about it.
     """
     if len(value) > MAX_EVENT_BYTES:
         raise Rejected("too-large", f"{len(value):,} bytes; at most {MAX_EVENT_BYTES:,} are taken")
@@ -90,7 +89,7 @@ def parse_and_count(value: bytes, *, own: bool = False) -> tuple[WireEvent, int]
         event, unknown = _decoded(value)
     if event.timestamp is not None and not _EARLIEST <= event.timestamp <= _LATEST:
         raise Rejected("invalid-field", "timestamp: its year in UTC is not one of 1 to 9999")
-    if event.event_name in RESERVED_EVENTS and not (own and event.event_name in ASSIGNMENT_EVENTS):
+    if event.event_name in RESERVED_EVENTS and event.event_name not in reserved:
         raise Rejected("reserved-event", f"{event.event_name!r} is a name that only actionmap itself gives to an event")
     return event, unknown
 

@@ -195,7 +195,7 @@ async def test_a_cluster_takes_every_call_of_every_partition_each_in_one_slot(cl
         assert await cluster.load(partition, ["v1", "none"], "t1") == [b"{}", None]
         assert (await cluster.due(partition, "t1", until=9, limit=9)).visitors == [("v1", 7)]
         (leased,) = (await cluster.lease(partition, now=10, limit=9, lease_ms=5)).deliveries
-        await cluster.nack(partition, [(leased, 50)])
+        await cluster.nack(partition, [(leased, 50)], now=20)
         await cluster.park(partition, [(leased, 3)])
         assert await cluster.parked(partition) == Parked(3, 4, {leased.integration: 1}, {})
         assert await cluster.unpark(partition, position=3, to=4, owe=[leased])

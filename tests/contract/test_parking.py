@@ -126,7 +126,7 @@ async def test_what_was_accepted_or_given_up_meanwhile_does_not_come_back(store:
 async def test_a_failed_attempt_of_who_comes_late_does_not_bring_a_parked_one_back(store: Store) -> None:
     await owe(store, A)
     await store.park(P, [(A, 0)])
-    await store.nack(P, [(replace(A, attempts=1), 50)])
+    await store.nack(P, [(replace(A, attempts=1), 50)], now=20)
     assert await owed(store) == set()
 
 

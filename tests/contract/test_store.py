@@ -145,7 +145,7 @@ async def test_a_failed_delivery_comes_back_when_its_wait_is_over_with_its_attem
     await store.apply(P, commit("t0", "t1", deliveries=[delivery("a")]))
     await store.lease(P, now=100, limit=9, lease_ms=50)
 
-    await store.nack(P, [(delivery("a", attempts=1), 900), (delivery("gone"), 900)])
+    await store.nack(P, [(delivery("a", attempts=1), 900), (delivery("gone"), 900)], now=20)
 
     assert (await store.lease(P, now=899, limit=9, lease_ms=50)).deliveries == []
     back = await store.lease(P, now=900, limit=9, lease_ms=50)

@@ -59,6 +59,7 @@ async def test_an_event_over_http_becomes_a_signed_and_authenticated_webhook(
         (request,) = await receiver.wait_for(1, PATIENCE_S)
         check_webhook(request, n=7, visitor="ada")
         await process.says("each-order → tell-shop for ada: delivered (200)")
+        assert "ACTIONMAP_EGRESS_ALLOW allows 127.0.0.1/32" in process.output()
         await post(url, {**order(8), "visitorId": "eve\x1b[2J"})
         await process.says(r"each-order → tell-shop for eve\x1b[2J: delivered (200)")
         assert await process.stop(signal.SIGINT) == 0
@@ -104,8 +105,15 @@ async def test_definitions_go_in_and_out_as_files_and_the_check_answers_for_what
             while 'actionmap_outbox_deliveries{partition="0"} 0.0' not in (await client.get("/metrics")).text:
                 pass
         # A sample host goes to the receiver of `dev`, also when it was defined after the start.
-        await post(url, order(1))
+        await post(url, order(1), {**order(2), "attributes": {}})
         await process.says("each-order → tell-shop for ada: delivered (200)")
+        # What had no value is counted by the engine, and told by the check.
+        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            told = ""
+            while "n (event.attributes.n) in 1" not in told:
+                checks = (await client.get("/api/v1/action-maps/each-order/go-live")).json()["checks"]
+                [told] = [check["message"] for check in checks if check["name"] == "lookups-resolved"]
+        assert "without a value in 2 firings" in told
 
 
 async def test_credentials_that_nobody_has_set_are_told_by_the_check(

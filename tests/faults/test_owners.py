@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from actionmap import engine
-from actionmap.deliver.worker import Sender
+from actionmap.deliver.dispatch import Sender
 from actionmap.delivery import Attempt
 from actionmap.process import wall_clock
 from faults.site import Site, until

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from actionmap.admin.api import create_api
 from actionmap.admin.auth import ApiKeys
 from actionmap.admin.definitions import PLURALS
-from actionmap.admin.deliveries import Replays
+from actionmap.admin.replay import Replays
 from actionmap.admin.requests import MAX_BODY_BYTES
 from actionmap.admin.status import Health
 from actionmap.catalog.models import KINDS
@@ -24,12 +24,17 @@ from actionmap.collect.quota import Quota
 from actionmap.consume.ends import partition_of
 from actionmap.consume.parse import Record, parse_record
 from actionmap.decide import Policy, decide
+from actionmap.deliver.credentials import environment_secrets
+from actionmap.deliver.egress import EgressGuard
+from actionmap.deliver.http import HttpSender
 from actionmap.delivery import DeadLetter, Delivery
+from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Commit, Halt, Revision
 from actionmap.telemetry import Metrics
+from actionmap.vault import Vault, new_key
 from actionmap.visitor import encode_visitor
 from support import definitions, rules
 
@@ -42,6 +47,7 @@ KEYS = {
 }
 BASIC = {"type": "basic", "username": "actionmap", "password": "${ACTIONMAP_SECRET_SHOP}"}
 RULES = rules(auth=BASIC, signing={"scheme": "xHubSignature256", "secret": "${ACTIONMAP_SECRET_SIGN}"})
+SECRET = "M0ST-secret-value"
 PROBLEM = "application/problem+json"
 SEGMENT = {"kind": "Segment", "name": "regular", "when": {"key": "visitor.sessionCount", "operator": "greaterThan",
                                                           "value": 3}}  # fmt: skip
@@ -59,9 +65,9 @@ NEW: dict[str, dict[str, Any]] = {
 class Server:
     """The API, its store, and a client for each key."""
 
-    def __init__(self, *, open_access: bool = False) -> None:
+    def __init__(self, *, open_access: bool = False, egress: Sequence[Any] = ()) -> None:
         self.store = MemoryStore()
-        self.registry = Registry(self.store)
+        self.registry = Registry(self.store, Vault(new_key()))
         self.problems: list[str] = []
         rights_by_key = {key: frozenset(rights) for key, rights in KEYS.items()}
         metrics, keys = Metrics(), ApiKeys(rights_by_key, open_access=open_access)
@@ -75,6 +81,8 @@ class Server:
         async def log_ends() -> dict[int, int]:
             return {0: 99, 1: 12}
 
+        self.sender = HttpSender(EgressGuard((), egress), environment_secrets({"ACTIONMAP_SECRET_SHOP": SECRET}),
+                                 clock=wall_clock)  # fmt: skip
         #: What the log still holds.
         self.records: dict[int, Record] = {}
 
@@ -84,8 +92,8 @@ class Server:
         self.app = create_api(
             collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
             keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
-            log_ends=log_ends, replays=Replays(self.store, producer, read_record), producer=producer, policy=Policy(),
-            metrics=metrics,
+            log_ends=log_ends, replays=Replays(self.store, producer, read_record), producer=producer,
+            sender=self.sender, policy=Policy(), metrics=metrics,
             secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
         )  # fmt: skip
 
@@ -323,6 +331,8 @@ RIGHTS: list[tuple[str, str, str]] = [
     ("publish", "POST", "segments/regular/activate"),
     ("publish", "POST", "webhooks/tell-shop/publish"),
     ("publish", "POST", "webhooks/tell-shop/archive"),
+    ("read", "POST", "webhooks/tell-shop/test"),
+    ("publish", "POST", "deliveries/replay"),
     ("ingest", "POST", "/v1/events"),
 ]
 
@@ -348,7 +358,9 @@ async def test_without_a_key_or_without_its_right_nothing_is_answered(
 
 @pytest.mark.parametrize(("right", "method", "path"), [row for row in RIGHTS if row[0] != "ingest"])
 async def test_with_its_right_every_request_passes_the_door(right: str, method: str, path: str, server: Server) -> None:
-    body = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
+    body: dict[str, Any] = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
+    if path.endswith(("/test", "/replay")):
+        body = {"json": {}}
     await server.registry.change(definitions([IDLE]))
     key = next(key for key, rights in KEYS.items() if right in rights)
     answer = await server.ask(method, path, key=key, **(body if method in ("POST", "PUT") else {}))
@@ -549,7 +561,7 @@ async def test_deliveries_and_dead_letters_are_listed_without_secrets(server: Se
 
     listed = await server.ask("GET", "deliveries", key="key-read")
     rows = {row["id"]: row for row in listed.json()["items"]}
-    assert {id_: row["state"] for id_, row in rows.items()} == {"new": "pending", "tried": "retrying", "dead": "dead"}
+    assert {id_: row["state"] for id_, row in rows.items()} == {"new": "owed", "tried": "retrying", "dead": "dead"}
     request = rows["new"]["request"]
     assert (rows["new"]["actionMap"], rows["new"]["visitorId"]) == ("each-order", "v")
     assert rows["new"]["at"] == "2023-11-14T22:13:20.123Z"
@@ -607,7 +619,7 @@ async def test_one_delivery_and_one_dead_letter_are_shown_by_their_ids(server: S
     )
     record = DeadLetter(id="events/1/5", kind="record", reason="malformed-json", detail="why", at=8, value="{")
     await _apply(server, 1, deliveries=[owed("a")], dead_letters=[given_up, record])
-    for id_, state in (("a", "pending"), ("dead", "dead")):
+    for id_, state in (("a", "owed"), ("dead", "dead")):
         shown = await server.ask("GET", f"deliveries/{id_}", key="key-read")
         assert (shown.status_code, shown.json()["state"]) == (200, state)
     shown = await server.ask("GET", "dead-letters/events/1/5", key="key-read")
@@ -778,6 +790,19 @@ async def test_an_event_is_explained_after_those_before_it_and_changes_nothing(s
     assert again["eventName"] == "visit"
 
 
+async def test_the_outcome_of_a_delivery_is_explained_by_what_it_would_teach(server: Server) -> None:
+    after = {"all": [{"event": "webhook_succeeded"}, {"key": "visitor.variables.lead", "operator": "exists"}]}
+    chained = {**RULES[3], "name": "after-lead", "trigger": after}
+    assert (await server.ask("POST", "action-maps", json=chained)).status_code == 201
+    for attributes, reason in (({"lead": 7}, "fired"), ({"status": 200}, "condition-false")):
+        given = {"eventName": "webhook_succeeded", "visitorId": "ann", "attributes": attributes}
+        [found] = (await server.ask("POST", "explain", json={"events": [given]})).json()
+        assert (found["actionMap"], found["verdict"]["reason"]) == ("after-lead", reason)
+    await remember(server, "ann", "visit")
+    now = await server.ask("GET", "action-maps/after-lead/explain", params={"visitorId": "ann"})
+    assert "it fires at webhook_succeeded, not at the visitor's latest event" in now.json()["verdict"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -820,3 +845,40 @@ async def test_only_an_active_external_segment_is_assigned(
         answer = await server.ask(method, f"visitors/ann/segments/{segment}")
         assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
     assert (await server.ask("PUT", "visitors/ann/segments/vip", key="key-read")).status_code == 403
+
+
+# --- secrets written out
+
+
+async def test_a_secret_that_is_written_out_is_answered_masked_and_kept_by_its_mask(server: Server) -> None:
+    auth = {"type": "bearer", "token": "s3cret-value"}
+    new = {**NEW["integrations"], "auth": auth}
+    created = await server.ask("POST", "integrations", json=new)
+    assert created.status_code == 201
+    mask = created.json()["auth"]["token"]
+    assert mask.startswith("********-")
+    for token, description in (("s3cret-value", "b"), (mask, "c"), ("********", "d")):
+        body = {**new, "auth": {**auth, "token": token}, "description": description}
+        replaced = await server.ask("PUT", "integrations/new", json=body)
+        assert replaced.json()["auth"]["token"] == mask
+    stored = await server.store.changes(Revision(-1))
+    shown = [(await server.ask("GET", path)).text for path in ("integrations/new", "integrations", "definitions")]
+    assert not any("s3cret" in str(text) for text in (*shown, stored.definitions["Integration/new"]))
+    assert all(mask in text for text in shown)
+
+
+async def test_a_mask_of_nothing_is_refused_with_the_place(server: Server) -> None:
+    new = {**NEW["integrations"], "auth": {"type": "bearer", "token": "********"}}
+    for refused in (
+        await server.ask("POST", "integrations", json=new),
+        await server.ask("PUT", "definitions?dryRun=true", json={"definitions": [{"kind": "Integration", **new}]}),
+    ):
+        assert refused.status_code == 422
+        (error,) = refused.json()["errors"]
+        assert (error["subject"], error["path"]) == ("Integration new", "auth.token")
+
+
+async def test_only_who_may_publish_rotates_secrets(server: Server) -> None:
+    assert (await server.ask("POST", "secrets/rotate", "key-edit")).status_code == 403
+    rotated = await server.ask("POST", "secrets/rotate", "key-publish")
+    assert rotated.json() == {"integrations": 0, "revision": server.registry.revision}

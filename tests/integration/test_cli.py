@@ -22,7 +22,8 @@ from support import event, rules
 COMMANDS = [
     (), ("demo",), ("dev",), ("run",), ("serve",), ("send",), ("plan",), ("apply",), ("export",), ("lint",),
     ("check-golive",), ("simulate",), ("test",), ("explain",), ("status",), ("openapi",),
-    ("deliveries",), ("deliveries", "list"), ("dead-letters",), ("dead-letters", "list"),
+    ("deliveries",), ("deliveries", "list"), ("deliveries", "show"), ("deliveries", "replay"), ("webhooks", "test"),
+    ("dead-letters",), ("dead-letters", "list"),
 ]  # fmt: skip
 NOWHERE = "127.0.0.1:1"
 FIRST_FOUR = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
@@ -119,7 +120,8 @@ def test_check_golive_of_files_answers_for_each_active_map_in_the_promised_form(
         for check in one["checks"]:
             assert set(check) == {"name", "status", "message", "fix"}
             assert check["status"] in ("pass", "fail", "warn", "skip")
-        assert {check["name"] for check in one["checks"] if check["status"] == "skip"} == {"store-durable"}
+        skipped = {check["name"] for check in one["checks"] if check["status"] == "skip"}
+        assert skipped == {"store-durable", "integration-well", "lookups-resolved"}
 
 
 @pytest.mark.parametrize(
@@ -389,8 +391,11 @@ def answering(body: bytes) -> Iterator[str]:
 
 EVIL = "\x1b]0;owned\x07\x9b2J\u2028[red]"
 SEEN = r"\x1b]0;owned\x07\x9b2J\u2028[red]"
+UNWELL = {"name": EVIL, "active": False, "held": EVIL, "heldSince": EVIL, "reason": EVIL, "failingSince": EVIL,
+          "lastError": EVIL, "warning": EVIL, "breakers": {EVIL: EVIL}}  # fmt: skip
 SERVED = {
     ("status",): {"status": EVIL, "revision": 1, "activeMaps": 1, "durability": EVIL, "problems": [EVIL],
+                  "integrations": [UNWELL],
                   "partitions": [
         {"partition": 0, "offset": 1, "lag": 0, "streamTime": None, "outbox": 0, "owner": EVIL}]},
     ("deliveries", "list"): {"items": [{"id": EVIL, "state": EVIL, "actionMap": EVIL, "visitorId": EVIL, "attempts": 1,

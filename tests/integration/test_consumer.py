@@ -17,8 +17,9 @@ from actionmap.collect.topic import ensure_topic
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
 from actionmap.decide import Policy
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker
+from actionmap.environment import LaneEnvironment
 from actionmap.errors import Unreachable
-from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.pipeline import Lane
 from actionmap.process import wall_clock
 from actionmap.store.cache import VisitorCache
 from actionmap.telemetry import Metrics

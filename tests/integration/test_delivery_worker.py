@@ -11,9 +11,9 @@ import pytest
 import structlog
 
 from actionmap.catalog.models.integration import Integration
+from actionmap.deliver.credentials import environment_secrets
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
-from actionmap.deliver.request import environment_secrets
 from actionmap.deliver.worker import BATCH, DeliveryWorker
 from actionmap.delivery import Attempt, Delivery, RetryPolicy
 from actionmap.demo.receiver import Receiver
@@ -157,16 +157,17 @@ class Outbox(MemoryStore):
 @asynccontextmanager
 async def working(outbox, sender, integrations=None, *, clock=wall_clock, partitions=(P,), **given):
     table = {one.name: one for one in (integrations if integrations is not None else [integration()])}
+    metrics = Metrics()
     worker = DeliveryWorker(
         outbox=outbox,
         find_integration=table.get,
         sender=sender,
         clock=clock,
         random=lambda: 0.0,
-        metrics=Metrics(),
+        metrics=metrics,
         **given,
     )
-    worker.table = table
+    worker.table, worker.counted = table, metrics
     for partition in partitions:
         worker.own(partition)
     running = asyncio.create_task(worker.run())
@@ -216,7 +217,9 @@ async def test_over_a_real_store_each_delivery_is_settled_once(valkey, unique):
 
         # Every third is repeated once: 500 more attempts.
         sender = Sender(
-            lambda one: Attempt("retry", error="no") if one.integration == "i1" and not one.attempts else DELIVERED
+            lambda one: (
+                Attempt("retry", status=429, error="no") if one.integration == "i1" and not one.attempts else DELIVERED
+            )
         )
         integrations = [integration(f"i{n}", limits={"concurrency": 4}) for n in range(3)]
         async with working(store, sender, integrations, on_attempt=count):
@@ -243,7 +246,7 @@ async def test_after_the_last_attempt_a_delivery_is_dead_and_kept():
     await owe(outbox, [delivery("a")])
     async with working(outbox, sender) as worker:
         await outbox.until_empty()
-        counted = worker._metrics.registry.get_sample_value
+        counted = worker.counted.registry.get_sample_value
         assert counted("actionmap_dead_letters_total", {"kind": "delivery", "reason": "attempts-exhausted"}) == 1
         assert counted("actionmap_delivery_attempts_total", {"integration": "crm", "outcome": "retry"}) == 2
         assert counted("actionmap_delivery_attempts_total", {"integration": "crm", "outcome": "dead"}) == 1
@@ -315,7 +318,7 @@ async def test_a_slow_integration_does_not_hold_up_the_others():
     async with working(outbox, sender, integrations) as worker:
         await sender.until(lambda: "quick" in sender.ids())
         assert sender.most["slow"] == 2
-        assert worker._waiting <= 256
+        assert worker._dispatch._waiting <= 256
     assert sender.most["slow"] <= 2
 
 
@@ -343,14 +346,15 @@ async def test_the_limit_on_requests_in_flight_holds_over_partitions_and_integra
 
 async def test_when_all_slots_are_taken_nothing_more_is_leased():
     outbox, sender = Outbox(), Sender()
-    sender.gates["crm"] = asyncio.Event()
-    await owe(outbox, [delivery(f"d{n}") for n in range(1000)])
-    async with working(outbox, sender, max_in_flight=4) as worker:
+    names = ["crm", "mail", "shop"]
+    sender.gates = {name: asyncio.Event() for name in names}
+    await owe(outbox, [delivery(f"d{n}", integration=names[n % 3]) for n in range(1000)])
+    async with working(outbox, sender, [integration(name) for name in names], max_in_flight=4) as worker:
         await sender.until(lambda: len(sender.sent) == 4)
         worker.wake(P)
         await asyncio.sleep(0)
         assert outbox.calls["lease"] == 1
-        assert worker._waiting + worker._in_flight <= BATCH
+        assert worker._dispatch._waiting + worker._dispatch.in_flight <= BATCH
 
 
 async def test_a_wake_is_answered_at_once():

@@ -119,6 +119,7 @@ class World:
         worker = DeliveryWorker(
             outbox=self.store, find_integration=lambda name: Integration(name=name, baseUrl="https://x.example"),
             sender=self.receivers, clock=wall_clock, random=lambda: 0.0, metrics=self.metrics, parking=parking,
+            breaker_pause_ms=50,
         )  # fmt: skip
         worker.own(P)
         running = asyncio.create_task(worker.run())

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.rulebook import CompiledSegment, Rulebook
 from actionmap.decide import Policy
+from actionmap.environment import LaneEnvironment
 from actionmap.errors import Unreachable
-from actionmap.pipeline import QUEUE_RECORDS, Lane, LaneEnvironment
+from actionmap.pipeline import QUEUE_RECORDS, Lane
 from actionmap.store.cache import VisitorCache
 from actionmap.store.protocols import Applied, Commit, Fence
 from actionmap.telemetry import Metrics

@@ -4,10 +4,12 @@ import msgspec
 import pytest
 
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.errors import Conflict, DefinitionError
+from actionmap.catalog.models import Integration
+from actionmap.errors import Conflict, DefinitionError, SettingsError
 from actionmap.registry import Registry
 from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Revision
+from actionmap.vault import Vault, new_key
 from support import definitions, rules
 
 RULES = definitions(rules())
@@ -174,3 +176,60 @@ async def test_a_refused_revision_that_the_store_has_lost_is_refused_no_more() -
     assert registry.refused == ""
     await registry.change(changed("ActionMap/each-order", priority="high"))
     assert registry.revision == 2
+
+
+# --- secrets written out
+
+KEY = new_key()
+WITH_SECRET = definitions(rules(auth={"type": "bearer", "token": "s3cret-value"}))
+
+
+def token_of(registry: Registry) -> str:
+    integration = registry.definitions["Integration/shop"]
+    assert isinstance(integration, Integration)
+    (sealed,) = integration.sealed_secrets()
+    return sealed
+
+
+async def test_a_secret_that_is_written_out_is_in_the_store_encrypted_only(store: MemoryStore) -> None:
+    registry = Registry(store, Vault(KEY))
+    await registry.change(WITH_SECRET)
+    (raw,) = [raw for key, raw in (await store.changes(Revision(-1))).definitions.items() if key == "Integration/shop"]
+    assert raw is not None
+    assert b"s3cret" not in raw
+    assert Vault(KEY).open(token_of(registry)) == "s3cret-value"
+
+    other = Registry(store)  # who has no key reads the same, and can open nothing
+    await other.refresh()
+    assert token_of(other) == token_of(registry)
+    assert not other.opens_secret(token_of(other))
+
+
+async def test_without_a_key_it_is_refused_and_nothing_is_written(store: MemoryStore) -> None:
+    registry = Registry(store)
+    with pytest.raises(DefinitionError, match="ACTIONMAP_SECRETS_KEY"):
+        await registry.change(WITH_SECRET)
+    assert registry.revision == 0
+
+
+async def test_a_change_of_something_else_keeps_it(store: MemoryStore) -> None:
+    registry = Registry(store, Vault(KEY))
+    await registry.change(WITH_SECRET)
+    before = token_of(registry)
+    shown = registry.definitions["Integration/shop"].as_written()
+    await registry.change(definitions([{"kind": "Integration", **shown, "description": "new"}]))
+    assert token_of(registry) == before
+
+
+async def test_keys_are_rotated_in_one_change_and_once(store: MemoryStore) -> None:
+    await Registry(store, Vault(KEY)).change(WITH_SECRET)
+    newer = new_key()
+    registry = Registry(store, Vault(f"{newer},{KEY}"))
+    await registry.refresh()
+    assert [await registry.rotate_secrets() for _ in range(2)] == [1, 0]
+    assert registry.revision == 2
+    assert Vault(newer).open(token_of(registry)) == "s3cret-value"
+    late = Registry(store, Vault(new_key()))
+    await late.refresh()
+    with pytest.raises(SettingsError, match="not in ACTIONMAP_SECRETS_KEY"):
+        await late.rotate_secrets()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from actionmap.admin.deliveries import Replays
+from actionmap.admin.replay import Replays
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.collect.producer import EventProducer, Outgoing
@@ -20,7 +20,8 @@ from actionmap.consume.ends import read_record
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
 from actionmap.consume.parse import OWN_HEADER
 from actionmap.decide import Policy
-from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.environment import LaneEnvironment
+from actionmap.pipeline import Lane
 from actionmap.process import wall_clock
 from actionmap.store.cache import VisitorCache
 from actionmap.telemetry import Metrics

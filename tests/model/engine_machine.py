@@ -32,7 +32,8 @@ from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import parse_record
 from actionmap.decide import Policy, Timeline
 from actionmap.delivery import Delivery
-from actionmap.pipeline import Lane, LaneEnvironment
+from actionmap.environment import LaneEnvironment
+from actionmap.pipeline import Lane
 from actionmap.store.cache import VisitorCache
 from actionmap.store.protocols import Applied, Commit
 from actionmap.telemetry import Metrics, configure_logging

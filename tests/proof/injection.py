@@ -12,7 +12,7 @@ from cuts import Call, Cut
 
 from actionmap.catalog.models.integration import Integration
 from actionmap.consume.kafka import KafkaConsumer
-from actionmap.deliver.worker import Sender
+from actionmap.deliver.dispatch import Sender
 from actionmap.delivery import Attempt, Delivery
 from actionmap.errors import Unreachable
 from actionmap.store.redis import RedisStore

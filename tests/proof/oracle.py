@@ -8,15 +8,16 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from cuts import REMEMBERED_IDS
-from scenario import ADDED_MAP
+from scenario import ADDED_MAP, ORDER_MAP
 
 import actionmap.visitor
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, parse_record
 from actionmap.decide import Policy, Timeline
 from actionmap.decision import Decision
-from actionmap.delivery import Delivery
+from actionmap.delivery import Delivery, outcome_of
 from actionmap.errors import Rejected
+from actionmap.evaluation import event_of_outcome
 from actionmap.visitor import Visitor, decode_visitor, encode_visitor
 
 POLICY = Policy(company="default", session_timeout_ms=20 * 60_000, allowed_lateness_ms=24 * 3_600_000, wait_grace_ms=0)
@@ -63,8 +64,17 @@ def _expect(records: Sequence[Record], rulebook: Rulebook) -> Expected:
         decisions.append(timeline.take(event))
         decisions += [decision for _, decision in timeline.run_timers(timeline.stream_time, event.recorded_at)]
         _take(expected, decisions)
+    _hear_outcomes(expected, timeline)
     expected.visitors = {id_: decode_visitor(encode_visitor(one)) for id_, one in timeline.visitors.items()}
     return expected
+
+
+def _hear_outcomes(expected: Expected, timeline: Timeline) -> None:
+    """Each order that was told has an outcome, whenever it comes; they touch nothing that events look at."""
+    told = [delivery for delivery in expected.deliveries.values() if delivery.action_map == ORDER_MAP]
+    for delivery in told:
+        outcome = outcome_of(delivery, "webhook_succeeded", 0, 200)
+        _take(expected, [timeline.take(event_of_outcome(outcome, timeline.stream_time))])
 
 
 def _take(expected: Expected, decisions: Sequence[Decision]) -> None:

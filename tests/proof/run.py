@@ -21,6 +21,7 @@ from oracle import Expected, Found, expect, inversions, judge_found, judge_sent
 from own_store import OwnStore
 from receive import Mailbox, Receivers
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from scenario import PARTITIONS, Scenario, Written, rules_of
 
 from actionmap.app import open_store
@@ -306,7 +307,16 @@ class Trial:
         """Whether nothing is owed any more, either."""
         if not await self.is_evaluated():
             return False
-        return not any([await self._store.outbox_size(partition) for partition in PARTITIONS])
+        return not any([await self._unsettled(partition) for partition in PARTITIONS])
+
+    async def _unsettled(self, partition: int) -> int:
+        """Deliveries that are owed, and outcomes that their visitors have not heard, at one moment."""
+        keys = self._store._keys(partition, "p", "o")
+        async with self._store._redis.pipeline(transaction=True) as both:
+            try:
+                return sum(await both.hlen(keys[0]).llen(keys[1]).execute())
+            except RedisError as error:
+                raise Unreachable(str(error)) from error
 
     async def judge(self) -> None:
         """Compare what came and what is there with what the oracle says."""

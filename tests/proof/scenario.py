@@ -18,6 +18,10 @@ _NAMES = ("order", "order", "visit", "added", "bought", "leave", "other")
 #: The map that the rulebook gets while the run lasts.
 ADDED_MAP = "each-order-again"
 
+#: The map that the outcomes of the map `ORDER_MAP` trigger.
+ORDER_MAP, ANSWERED_MAP = "each-order", "answered"
+_OF_ORDERS = {"key": "event.attributes.actionMap", "operator": "equal", "value": ORDER_MAP}
+
 Mood = Literal["503", "cut"]
 
 
@@ -87,7 +91,7 @@ def scenario_of(point: str, seed: int) -> Scenario:
 
 
 def rules_of(base_url: str, concurrency: int, *, changed: bool) -> list[dict[str, Any]]:
-    """Maps that fire at once, after a delay, and when something did not come; one that the receiver refuses.
+    """Maps that fire at once, after a delay, when something did not come, and when an order was told; one refused.
 
     The body tells how many events the visitor had, so it is right only if each was judged once and in order.
     """
@@ -98,6 +102,13 @@ def rules_of(base_url: str, concurrency: int, *, changed: bool) -> list[dict[str
     written[4].update({"activation": {"type": "delay", "delaySeconds": 90}, "frequency": "every"})
     gone = {**written[1], "name": "tell-gone", "request": {"method": "POST", "path": "/gone"}}
     written += [gone, {**written[2], "name": "gone", "dataAction": "tell-gone"}]
+    answer = {"type": "object", "properties": {"delivery": {"type": "string"}}}
+    written += [
+        {**written[1], "name": "tell-answer", "contract": {"input": answer}, "request": {"path": "/answered"}},
+        {**written[2], "name": "answered", "dataAction": "tell-answer",
+         "mappings": {"delivery": {"lookup": "event.attributes.deliveryId"}}},
+        _map(ANSWERED_MAP, {"event": "webhook_succeeded", "where": [_OF_ORDERS]}, webhook="answered"),
+    ]  # fmt: skip
     written += [_map("refused", {"event": "leave"}, webhook="gone"), _map("abandoned", {"absence": _ABSENCE})]
     return [*written, _map(ADDED_MAP, {"event": "order"})] if changed else written
 

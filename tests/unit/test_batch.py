@@ -1,10 +1,11 @@
 """A batch ends where its commit would grow too large, and a cache where its visitors would."""
 
 from actionmap.batch import MAX_OWED_BYTES, Batch
-from actionmap.decision import Decision
+from actionmap.decision import Decision, Verdict
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import MEMOISED_CHARACTERS, Event, Page
 from actionmap.store.cache import VisitorCache
+from actionmap.telemetry import Metrics
 from actionmap.visitor import Visitor
 
 EVENT = Event(id="e", name="a", visitor_id="v", time=5, recorded_at=6)
@@ -61,3 +62,15 @@ def test_long_texts_are_not_remembered():
     assert long.parts == long.parts
     assert long.parts is not long.parts
     assert short.parts is short.parts
+
+
+def test_lookups_without_a_value_are_counted_by_map_and_field_beside_the_firings_that_made_them():
+    batch, metrics = Batch(-1), Metrics()
+    fired = Decision("judged", VISITOR, (Verdict("m", "fired"), Verdict("n", "condition-false")),
+                     missing_lookups=("m/email", "m/name"))  # fmt: skip
+    kept_back = Decision("judged", VISITOR, (Verdict("m", "lookup-missing", "email: visitor.traits.email is missing"),))
+    for decision in (fired, kept_back, kept_back):
+        batch.add(EVENT, decision)
+    batch.count(metrics)
+    assert metrics.lookups == {"m": 3, "m/email": 3, "m/name": 1}
+    assert metrics.registry.get_sample_value("actionmap_missing_lookups_total", {"mapping": "m/email"}) == 3

@@ -53,6 +53,29 @@ def test_an_event_without_an_id_is_the_case_and_its_number(tmp_path):
     assert findings(tmp_path, text) == []
 
 
+CHAINED = rulebook(
+    "{kind: ActionMap, name: find, trigger: {event: e}, action: {webhook: hello}}",
+    """
+    kind: ActionMap
+    name: write
+    trigger: {all: [{event: webhook_succeeded, where: [{key: event.attributes.webhook, value: hello}]},
+                    {key: visitor.variables.subscriber, operator: notExists}]}
+    action: {webhook: hello}
+    """,
+)
+
+
+@pytest.mark.parametrize(("subscriber", "fires"), [("null", [("find", "first"), ("write", "answer")]),
+                                                   ("s-1", [("find", "first")])])  # fmt: skip
+def test_a_case_gives_the_outcome_of_a_delivery_and_expects_what_it_leads_to(tmp_path, subscriber, fires):
+    said = f"{{webhook: hello, actionMap: find, status: 200, deliveryId: d, subscriber: {subscriber}}}"
+    answer = f'{{eventName: webhook_succeeded, visitorId: v, timestamp: "2026-11-21T10:00:01Z", eventId: answer, attributes: {said}}}'  # noqa: E501
+    expected = ", ".join(f"{{actionMap: {name}, visitorId: v, eventId: {id_}}}" for name, id_ in fires)
+    (tmp_path / "a.cases.yaml").write_text(f"- name: n\n  events: [{EVENT}, {answer}]\n  fires: [{expected}]\n")
+    [case] = read_cases(tmp_path)
+    assert run_case(case, CHAINED, Policy()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -215,7 +215,7 @@ async def test_events_that_kafka_did_not_acknowledge_are_503_and_named(site: Sit
 async def test_every_status_is_documented_with_an_example(site: Site):
     document = (await site.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/events"]["post"]
-    assert set(operation["responses"]) == {"202", "400", "401", "403", "408", "413", "415", "429", "503"}
+    assert set(operation["responses"]) == {"202", "400", "401", "403", "408", "413", "415", "429", "503", "508"}
     for response in operation["responses"].values():
         (content,) = response["content"].values()
         assert content["example"]

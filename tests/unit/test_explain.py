@@ -5,12 +5,13 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shop import BASE, after, definitions, event, live, page, reasons
+from shop import BASE, MINUTE, TEN, after, definitions, event, live, page, reasons
 
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.decide import Policy
-from actionmap.errors import NotFound
-from actionmap.explain import Explainer
+from actionmap.errors import NotFound, Rejected
+from actionmap.event import Event
+from actionmap.explain import Explainer, given_event
 from trigger_strategies import nested
 
 
@@ -163,3 +164,63 @@ def test_a_visitor_who_is_waited_for_says_so():
         last = event("a")
         told = explainer(waits).of_visitor("m", after(compile_rulebook(definitions(BASE, waits)), last), last)
         assert (told.reason, until in told.detail) == ("waiting", True)
+
+
+# --- what a delivery's outcome leads to
+
+AFTER_FIND = one({"all": [
+    {"event": "webhook_succeeded", "where": [{"key": "event.attributes.webhook", "value": "find"}]},
+    {"key": "visitor.variables.subscriber", "operator": "notExists"},
+]}, name="after-find", frequency="every")  # fmt: skip
+
+
+def outcome(name: str = "webhook_succeeded", **attributes: object) -> Event:
+    return given_event({"eventName": name, "visitorId": "v1", "attributes": attributes}, 0, TEN + MINUTE)
+
+
+def test_a_map_is_explained_for_the_outcome_of_a_delivery_that_is_given():
+    asked = explainer(AFTER_FIND)
+    visitor = after(asked._rulebook, event("e"))
+    told = asked.of_event("after-find", outcome(webhook="find", status=200, subscriber=None), visitor)
+    assert (told.reason, told.trigger.passed) == ("fired", True)
+    told = asked.of_event("after-find", outcome(webhook="find", status=200, subscriber="s-1"), visitor)
+    assert told.reason == "condition-false"
+    assert [(leaf.expected, leaf.seen) for leaf in leaves(told.trigger) if not leaf.passed] == [
+        ("visitor.variables.subscriber notExists", "s-1")
+    ]
+    assert asked.of_event("after-find", outcome(webhook="other"), visitor).reason == "condition-false"
+
+
+def test_an_outcome_among_the_events_before_teaches_its_variables_and_counts_in_nothing():
+    asks = one({"all": [{"event": "e"}, {"key": "visitor.variables.subscriber", "value": "s-1"},
+                        {"key": "visitor.eventCount", "value": 2}]})  # fmt: skip
+    asked, last = explainer(asks), event("e", 2)
+    told = asked.of_event("m", last, *asked.before(last, [event("e"), outcome(subscriber="s-1", status=200)], None))
+    assert (told.reason, sorted(asked.before(last, [outcome(status=200, a=1)], None)[0].variables)) == ("fired", ["a"])
+
+
+def test_at_an_outcome_only_maps_that_name_it_are_explained():
+    level = one({"key": "visitor.id", "operator": "exists"}, frequency="every")
+    asked = explainer(AFTER_FIND, level)
+    told = asked.all_of_event(outcome(webhook="find"), None)
+    assert [(found.action_map, found.reason) for found in told] == [("after-find", "fired")]
+    told = asked.of_event("m", outcome(webhook="find"), None)
+    assert (told.reason, told.detail) == (
+        "condition-false", "only maps that name webhook_succeeded are judged at it",
+    )  # fmt: skip
+
+
+def test_a_map_of_an_outcome_says_that_the_latest_event_is_none():
+    asked, last = explainer(AFTER_FIND), event("e")
+    told = asked.of_visitor("after-find", after(asked._rulebook, last), last)
+    assert (told.reason, told.detail) == (
+        "condition-false",
+        "it fires at webhook_succeeded, not at the visitor's latest event; give one as the event to see it",
+    )
+
+
+def test_an_outcome_that_happens_on_a_page_is_none():
+    with pytest.raises(Rejected, match="it happens on no page"):
+        given_event({"eventName": "webhook_failed", "visitorId": "v1", "page": {"url": "https://x.example"}}, 0, TEN)
+    with pytest.raises(Rejected, match="only actionmap itself"):
+        given_event({"eventName": "segment_assigned", "visitorId": "v1"}, 0, TEN)

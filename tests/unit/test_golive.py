@@ -1,4 +1,4 @@
-"""Would this map really fire? Ten checks, the first four with fixed names."""
+"""Would this map really fire? Eleven checks, the first four with fixed names."""
 
 import pytest
 from shop import BASE, TEN, definitions
@@ -6,6 +6,7 @@ from shop import BASE, TEN, definitions
 from actionmap.errors import NotFound
 from actionmap.golive import GoLive, Surroundings, active_maps, check_golive
 from actionmap.store.durability import Guarantees
+from actionmap.vault import Vault, new_key
 
 FIXED = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
 MAP = "{kind: ActionMap, name: m, trigger: {event: page_viewed}, action: {webhook: hello}}"
@@ -85,6 +86,17 @@ def test_a_secret_that_is_not_set_fails():
     assert (one.name, one.message) == ("credentials-present", "not set: ACTIONMAP_SECRET_SIGN")
     everything = Surroundings(now=TEN, secret_is_set=lambda _: True)
     assert check(base, MAP, around=everything).ready
+
+
+def test_a_stored_secret_that_no_key_opens_fails():
+    vault = Vault(new_key())
+    base = BASE.replace(
+        "baseUrl: https://crm.example.com",
+        f'baseUrl: https://crm.example.com\nauth: {{type: bearer, token: "{vault.seal("s3cret")}"}}',
+    )
+    opens = [Surroundings(now=TEN, opens_secret=some.can_open) for some in (vault, Vault(new_key()), Vault())]
+    found = [status(check(base, MAP, around=around), "credentials-present") for around in opens]
+    assert found == ["pass", "fail", "fail"]
 
 
 def test_an_inward_address_fails_unless_it_is_allowed():

@@ -15,7 +15,7 @@ from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.index import Index
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide import Policy, decide
-from actionmap.delivery import delivery_id
+from actionmap.delivery import decode_dead_letter, delivery_id, encode
 
 PAGE = "https://shop.example/pricing"
 #: What must hold for a map to fire, each with what breaks it, in the order in which it is checked.
@@ -258,6 +258,7 @@ def test_a_null_or_empty_value_in_the_path_makes_the_delivery_dead(traits):
     [letter] = decision.dead_letters
     assert (letter.kind, letter.reason, letter.delivery.action_map) == ("delivery", "unrenderable", "m")
     assert letter.id == letter.delivery.id
+    assert not letter.was_rendered
     assert reasons(decision) == {"m": "unrenderable"}
 
 
@@ -270,6 +271,7 @@ def test_a_body_larger_than_the_integration_takes_makes_the_delivery_dead():
     assert len(fits.deliveries[0].body) == 20
     [too_large] = live(rules, event(visitor="v1234567890"))
     assert (too_large.deliveries, [letter.reason for letter in too_large.dead_letters]) == ((), ["body-too-large"])
+    assert not decode_dead_letter(encode(too_large.dead_letters[0])).was_rendered
     assert reasons(too_large) == {"m": "unrenderable"}
 
 

@@ -105,6 +105,65 @@ def test_a_path_that_nothing_sets_is_a_warning():
     assert findings(described) == []
 
 
+ANSWERING = BASE.replace(
+    "state: published\ncontract:",
+    "state: published\nresponse: {variables: {leadId: $.id}, onFailure: {broken: true}}\ncontract:",
+)
+
+
+@pytest.mark.parametrize("name", ["leadId", "leadId.inner.0", "broken"])
+def test_a_variable_that_a_response_sets_is_no_warning(name):
+    assert findings(action_map(trigger=variable(name)), base=ANSWERING) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("leadID", "no data action's response sets the variable 'leadID'; did you mean 'leadId'?"),
+        ("price", "no data action's response sets the variable 'price'"),
+    ],
+)
+def test_a_variable_that_no_response_sets_is_a_warning_with_the_nearest_name(name, said):
+    message = only("warning", action_map(trigger=variable(name)), base=ANSWERING)
+    assert message.endswith(f"trigger.all.1.key: visitor.variables.{name} is never set: {said}")
+
+
+def variable(name: str) -> dict:
+    return {"all": [{"event": "e"}, {"key": f"visitor.variables.{name}", "operator": "exists"}]}
+
+
+def outcome(path: str, *values: str, operator: str = "in", **more: object) -> dict:
+    condition_ = {"key": f"event.attributes.{path}", "operator": operator, "values": list(values), **more}
+    return {"event": "webhook_failed", "where": [condition_]}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        (outcome("webhook", "helo"), "never fires: there is no Webhook 'helo'; did you mean 'hello'?"),
+        (outcome("actionMap", "nobody"), "never fires: there is no ActionMap 'nobody'"),
+        ({"any": [{"event": "e"}, outcome("webhook", "nothing")]},
+         "waits for an outcome that never comes: there is no Webhook 'nothing'"),
+        ({"all": [{"event": "webhook_succeeded"}, {"key": "event.attributes.webhook", "value": "helo"}]},
+         "never fires: there is no Webhook 'helo'; did you mean 'hello'?"),
+    ],
+)  # fmt: skip
+def test_a_map_that_waits_for_the_outcome_of_what_does_not_exist_is_a_warning(trigger, said):
+    assert only("warning", action_map(trigger=trigger)).endswith(f"ActionMap m: trigger: {said}")
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        outcome("webhook", "hello"), outcome("webhook", "nothing", "hello"), outcome("actionMap", "m"),
+        outcome("webhook", "HELLO", ignoreCase=True), outcome("webhook", "nothing", operator="notIn"),
+        outcome("status", "503"), {"event": "e", "where": outcome("webhook", "nothing")["where"]},
+    ],
+)  # fmt: skip
+def test_a_map_that_waits_for_an_outcome_there_may_be_is_no_warning(trigger):
+    assert findings(action_map(trigger=trigger)) == []
+
+
 def test_a_published_webhook_that_no_map_fires_is_a_warning():
     assert "Webhook hello: name: no active action map fires it" in only("warning")
 
@@ -240,6 +299,62 @@ def test_what_asks_for_a_change_needs_no_cap(trigger):
     segment = "{kind: Segment, name: s, when: {key: visitor.customerId, operator: exists}}"
     rest = [segment, action_map("asks", trigger={"segment": "s"})]
     assert findings(*rest, action_map(trigger=trigger, frequency="every")) == []
+
+
+# --- updates
+
+UPDATE = BASE.replace("{who: {type: string}}}", "{who: {type: string}, what: {type: string}}}\nrequest: %s").replace(
+    "mappings: {who: {lookup: visitor.id}}", "mappings: {who: %s, what: {lookup: event.attributes.what}}"
+)
+MAYBE = "{lookup: visitor.traits.email}"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "{method: PUT, path: '/contacts/{{ who }}'}",
+        "{method: PATCH, path: '/contacts/{{ who | lower }}', body: {x: '{{ what }}'}}",
+        "{method: PUT, path: /contacts, params: {email: '{{ who }}'}}",
+        "{method: PUT, path: /contacts, body: {list: [{email: '{{ who }}'}]}}",
+        "{method: PUT, path: /contacts}",
+    ],
+)
+def test_an_update_without_an_identifier_that_must_be_there_is_a_finding(request_):
+    message = only("warning", MAP, base=UPDATE % (request_, MAYBE))
+    assert "Webhook hello: mappings.who: " in message
+    assert "updates a record" in message
+    assert "give the one that does onMissing: skip" in message
+    assert only("warning", MAP, base=UPDATE % (request_, "{lookup: visitor.traits.email, default: none}"))
+    for there in ("{lookup: visitor.traits.email, onMissing: skip}", "{lookup: visitor.id}"):
+        assert findings(MAP, base=UPDATE % (request_, there)) == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "{method: POST, path: '/contacts/{{ who }}'}",
+        "{method: DELETE, path: '/contacts/{{ who }}'}",
+        "{method: PUT, path: /settings, body: {on: true}}",
+    ],
+)
+def test_what_updates_no_record_of_a_visitor_needs_no_identifier(request_):
+    assert findings(MAP, base=UPDATE % (request_, MAYBE)) == []
+
+
+def test_an_update_of_one_record_that_is_written_out_is_no_finding():
+    assert findings(MAP, base=UPDATE % ("{method: PUT, path: '/counters/{{ who }}'}", "{value: visits}")) == []
+
+
+def test_a_finding_about_an_update_names_file_and_line():
+    from textwrap import dedent
+
+    from actionmap.catalog.documents import read_documents
+    from actionmap.catalog.parse import located, parse_documents
+
+    text = dedent(UPDATE) % ("{method: PUT, path: '/contacts/{{ who }}'}", MAYBE) + "---\n" + MAP
+    known, sources = parse_documents(read_documents(text, "shop.yaml"))
+    [finding] = located(lint(known, now=TEN), sources)
+    assert (finding.file, finding.line) == ("shop.yaml", text[: text.index("mappings:")].count("\n") + 1)
 
 
 # --- segments and lookups

@@ -6,14 +6,26 @@ import httpx
 import pytest
 import standardwebhooks
 
-from actionmap.catalog.models.integration import Integration, Signing
-from actionmap.deliver.request import USER_AGENT, build_request, environment_secrets
+from actionmap.catalog.models import Integration, Signing
+from actionmap.deliver.credentials import AttemptSecrets, environment_secrets
+from actionmap.deliver.request import USER_AGENT, build_request
 from actionmap.delivery import Delivery
 from actionmap.errors import SettingsError, Unrenderable
+from actionmap.vault import Vault, new_key
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+VAULT = Vault(new_key())
 SECRETS = environment_secrets(
-    {"ACTIONMAP_SECRET_A": "s3cret", "ACTIONMAP_SECRET_KEY": KEY, "ACTIONMAP_SECRET_NL": "s3cret\n", "OTHER": "x"}
+    {
+        "ACTIONMAP_SECRET_A": "s3cret",
+        "ACTIONMAP_SECRET_KEY": KEY,
+        "ACTIONMAP_SECRET_NL": "s3cret\n",
+        "ACTIONMAP_SECRET_USER": "from-outside",
+        "ACTIONMAP_SECRET_COLON": "a:s3cret",
+        "ACTIONMAP_SECRET_HALF": "s3cret\udc80",
+        "OTHER": "x",
+    },
+    VAULT,
 )
 REFERENCE = "${ACTIONMAP_SECRET_A}"
 
@@ -31,8 +43,8 @@ def delivery(**given):
     })  # fmt: skip
 
 
-def build(owed=None, to=None, secrets=SECRETS):
-    return build_request(owed or delivery(), to or integration(), secrets, timestamp_s=1_700_000_000)
+def build(owed=None, to=None, secrets=SECRETS, at=1_700_000_000, **given):
+    return build_request(owed or delivery(), to or integration(), AttemptSecrets(secrets), timestamp_s=at, **given)
 
 
 def test_a_request_carries_url_body_and_the_id_twice():
@@ -56,6 +68,10 @@ def test_the_idempotency_header_can_be_renamed():
     ("auth", "expected"),
     [
         ({"type": "none"}, {}),
+        (
+            {"type": "basic", "username": "${ACTIONMAP_SECRET_USER}", "password": REFERENCE},
+            {"Authorization": "Basic " + base64.b64encode(b"from-outside:s3cret").decode()},
+        ),
         ({"type": "bearer", "token": REFERENCE}, {"Authorization": "Bearer s3cret"}),
         ({"type": "apiKey", "header": "X-Key", "value": REFERENCE}, {"X-Key": "s3cret"}),
         (
@@ -105,7 +121,12 @@ def test_a_request_without_body_is_signed_over_nothing():
 
 @pytest.mark.parametrize(
     ("reference", "says"),
-    [("${ACTIONMAP_SECRET_GONE}", "ACTIONMAP_SECRET_GONE is not set"), ("${ACTIONMAP_SECRET_NL}", "control character")],
+    [
+        ("${ACTIONMAP_SECRET_GONE}", "ACTIONMAP_SECRET_GONE is not set"),
+        ("${ACTIONMAP_SECRET_NL}", "control character"),
+        ("${ACTIONMAP_SECRET_HALF}", "no UTF-8"),
+        (Vault(new_key()).seal("s3cret"), "not in ACTIONMAP_SECRETS_KEY"),
+    ],
 )
 @pytest.mark.parametrize("where", ["auth", "signing"])
 def test_a_secret_that_is_missing_or_unusable_is_named_but_never_shown(reference, says, where):
@@ -123,9 +144,52 @@ def test_only_names_of_secrets_are_read():
             SECRETS(reference)
 
 
+def test_a_secret_that_is_stored_is_opened_when_it_is_sent():
+    request = build(to=integration(auth={"type": "bearer", "token": VAULT.seal("st0red")}))
+    assert request.headers["Authorization"] == "Bearer st0red"
+
+
+def test_an_access_token_stands_where_a_bearer_token_does():
+    auth = {"type": "oauth2ClientCredentials", "tokenUrl": "https://login.example.com", "clientId": "me",
+            "clientSecret": REFERENCE}  # fmt: skip
+    assert build(to=integration(auth=auth), access_token="t0ken").headers["Authorization"] == "Bearer t0ken"
+
+
+def test_a_username_with_a_colon_from_the_environment_is_refused_without_being_shown():
+    auth = {"type": "basic", "username": "${ACTIONMAP_SECRET_COLON}", "password": REFERENCE}
+    with pytest.raises(SettingsError, match="colon") as caught:
+        build(to=integration(auth=auth))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_each_attempt_has_another_signature_and_time_but_the_same_id_and_body():
+    to = integration(signing={"scheme": "standardWebhooks", "secret": "${ACTIONMAP_SECRET_KEY}"})
+    first, second = (build(to=to, at=at) for at in (1_700_000_000, 1_700_000_060))
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == "am1_x"
+    assert first.body == second.body
+    for name in ("webhook-timestamp", "webhook-signature"):
+        assert first.headers[name] != second.headers[name]
+
+
+def test_all_secrets_sign_while_one_is_being_changed():
+    signing = {"scheme": "standardWebhooks", "secrets": ["${ACTIONMAP_SECRET_KEY}", VAULT.seal("older-secret")]}
+    assert build(to=integration(signing=signing)).headers["webhook-signature"].count("v1,") == 2
+
+
+def test_a_hub_signature_may_stand_in_a_header_of_its_own_and_needs_the_first_secret_only():
+    signing = {
+        "scheme": "xHubSignature",
+        "secrets": [REFERENCE, "${ACTIONMAP_SECRET_GONE}"],
+        "header": "X-My-Signature",
+    }
+    headers = build(to=integration(signing=signing)).headers
+    assert headers["X-My-Signature"].startswith("sha1=")
+    assert "X-Hub-Signature" not in headers
+
+
 def test_a_signing_without_a_secret_is_named():
-    unsigned = Signing.model_construct(scheme="xHubSignature", secret=None)
-    with pytest.raises(SettingsError, match=r"signing\.secret"):
+    unsigned = Signing.model_construct(scheme="xHubSignature", secret=None, secrets=None, header=None)
+    with pytest.raises(SettingsError, match="the signing secret of crm"):
         build(to=integration().model_copy(update={"signing": unsigned}))
 
 

@@ -58,7 +58,7 @@ def test_a_line_without_a_timestamp_is_an_error_by_number():
 
 
 def test_bad_lines_are_told_by_number_and_the_others_still_count():
-    found = run(EVERY, b"nonsense", line(), b"[]", b"   ", line("10:00:01", name="webhook_succeeded"))
+    found = run(EVERY, b"nonsense", line(), b"[]", b"   ", line("10:00:01", name="visitor_erased"))
     assert [(number, reason) for number, reason, _ in found.bad_lines] == [
         (1, "malformed-json"),
         (3, "not-an-object"),
@@ -232,3 +232,21 @@ def test_timers_of_one_time_come_in_the_order_of_the_input():
     absence = {"absence": {"after": {"event": "page_viewed"}, "of": {"event": "x"}, "for": "5m"}}
     found = run(rulebook(one(trigger=absence)), line("10:00:00", "zz"), line("10:00:00", "aa"))
     assert [delivery.visitor_id for delivery in found.deliveries] == ["zz", "aa"]
+
+
+def test_a_recorded_outcome_is_judged_at_its_time_and_counts_in_nothing():
+    rules = rulebook(
+        "{kind: ActionMap, name: m, trigger: {event: webhook_failed}, action: {webhook: hello}, frequency: every}",
+        "{kind: ActionMap, name: told, trigger: {all: [{event: e}, {key: visitor.variables.broken, value: true}]}, action: {webhook: hello}}",  # noqa: E501
+        "{kind: ActionMap, name: other, trigger: {key: visitor.id, operator: exists}, action: {webhook: hello}, frequency: {max: 9}}",  # noqa: E501
+    )
+    failed = line("10:00:01", name="webhook_failed", attributes={"webhook": "w", "status": 503, "broken": True})
+    found = run(rules, line("10:00:00", name="x"), failed, line("10:00:02", name="e"))
+    assert found.outcomes == {"judged": 2, "outcome": 1}
+    assert [(one.action_map, one.at % 60_000) for one in found.deliveries] == [
+        ("other", 0), ("m", 1000), ("other", 2000), ("told", 2000),
+    ]  # fmt: skip
+    on_page = line("10:00:01", name="webhook_failed", page={"url": "https://x.example"})
+    assert run(rules, on_page).bad_lines[0][1:] == (
+        "invalid-field", "webhook_failed has attributes and traits; it happens on no page",
+    )  # fmt: skip

@@ -166,7 +166,7 @@ def test_the_id_of_a_delayed_delivery_is_that_of_its_map_and_event():
         ("{absence: {after: {event: a}, of: {event: b}, for: 0s}}", "from 1s to 30d"),
         ("{absence: {after: {event: a}, of: {event: b}, for: 31d}}", "from 1s to 30d"),
         ("{absence: {after: {event: a}, of: {event: b}}}", "for"),
-        ("{absence: {after: {event: webhook_failed}, of: {event: b}, for: 1m}}", "not acted on"),
+        ("{absence: {after: {event: visitor_erased}, of: {event: b}, for: 1m}}", "not acted on"),
     ],
 )
 def test_an_absence_that_could_not_be_meant_is_refused_with_its_place(trigger, said):

@@ -11,7 +11,14 @@ from shop import TEN
 
 from actionmap.consume.parse import MAX_AHEAD_MS, Record, dead_letter, parse_record
 from actionmap.errors import Rejected
-from actionmap.event import MAX_EVENT_BYTES, MAX_EVENT_DEPTH, RESERVED_EVENTS, to_millis, to_rfc3339
+from actionmap.event import (
+    MAX_EVENT_BYTES,
+    MAX_EVENT_DEPTH,
+    OUTCOME_EVENTS,
+    RESERVED_EVENTS,
+    to_millis,
+    to_rfc3339,
+)
 from actionmap.wire import parse_and_count, parse_event
 
 SMALLEST = {"eventName": "page_viewed", "visitorId": "v1"}
@@ -202,6 +209,12 @@ def test_ids_of_visitors_are_free(visitor):
 @pytest.mark.parametrize("name", sorted(RESERVED_EVENTS))
 def test_reserved_names_come_from_actionmap_alone(name):
     assert rejected(written(eventName=name))[0] == "reserved-event"
+
+
+@pytest.mark.parametrize("name", sorted(OUTCOME_EVENTS))
+def test_outcomes_come_through_no_record_whoever_wrote_it(name):
+    with pytest.raises(Rejected, match="only actionmap itself"):
+        parse_record(Record("events", 0, 0, 0, None, written(eventName=name), own=True))
 
 
 def test_unknown_top_level_keys_are_counted_and_kept_out():

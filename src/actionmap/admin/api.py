@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -13,26 +13,33 @@ from starlette.responses import JSONResponse
 from actionmap import __version__
 from actionmap.admin.auth import ApiKeys, rights_to_change
 from actionmap.admin.definitions import definitions_router
-from actionmap.admin.deliveries import Replays, dead_letters_router, deliveries_router
+from actionmap.admin.deliveries import dead_letters_router, deliveries_router
 from actionmap.admin.errors import install
-from actionmap.admin.explain import explain_router
+from actionmap.admin.explain import Known, explain_router
+from actionmap.admin.integrations import integration_states_router, states_of
+from actionmap.admin.replay import Replays, replay_router
 from actionmap.admin.requests import MAX_SET_BYTES, Guard, json_body
 from actionmap.admin.status import AskHealth, AskLogEnds, ops_router, status_of
 from actionmap.admin.visitors import visitors_router
+from actionmap.admin.webhooks import webhooks_router
 from actionmap.catalog.addresses import Network
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import Document
-from actionmap.catalog.models import KINDS
-from actionmap.catalog.parse import parse_documents
+from actionmap.catalog.models import KINDS, Integration
+from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.catalog.plan import plan
 from actionmap.collect.problem import Refusal
 from actionmap.collect.producer import EventProducer
 from actionmap.decide import Policy
-from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.deliver.dispatch import Sender
+from actionmap.golive import Surroundings, active_maps, check_golive, counted_lookups
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
+
+#: What the go-live check of the action maps with these names has to know of the running system.
+AskSurroundings = Callable[[Sequence[str]], Awaitable[Surroundings]]
 
 
 def create_api(
@@ -46,6 +53,7 @@ def create_api(
     log_ends: AskLogEnds,
     replays: Replays,
     producer: EventProducer,
+    sender: Sender,
     policy: Policy,
     metrics: Metrics,
     secret_is_set: Callable[[str], bool],
@@ -59,21 +67,29 @@ def create_api(
     app.include_router(definitions_router(registry, keys))
     app.include_router(_sets_router(registry, guard))
 
-    async def surroundings() -> Surroundings:
+    async def surroundings(names: Sequence[str]) -> Surroundings:
+        now = wall_clock()
         return Surroundings(
-            now=wall_clock(),
+            now=now,
             egress_hosts=egress_hosts,
             egress_networks=egress_networks,
             secret_is_set=secret_is_set,
+            opens_secret=registry.opens_secret,
             guarantees=await store.guarantees(),
+            integrations=await store.integrations.states(),
+            lookups=await store.lookups.counts(counted_lookups(registry.definitions, names), now=now),
         )
 
     app.include_router(_golive_router(registry, guard, surroundings))
     app.include_router(deliveries_router(registry, store, guard, partitions))
-    app.include_router(dead_letters_router(registry, store, guard, partitions, replays))
-    app.include_router(explain_router(registry, store, guard, partitions, policy, replays.read_record))
+    app.include_router(dead_letters_router(registry, store, guard, partitions))
+    app.include_router(replay_router(store, guard, partitions, replays))
+    known = Known(store, partitions, replays.read_record)
+    app.include_router(explain_router(registry, guard, policy, known))
+    app.include_router(webhooks_router(registry, guard, policy, known, sender))
+    app.include_router(integration_states_router(registry, store.integrations, guard))
     app.include_router(visitors_router(registry, guard, producer))
-    app.include_router(_status_router(store, guard, partitions, health, log_ends))
+    app.include_router(_status_router(registry, store, guard, partitions, health, log_ends))
     app.include_router(ops_router(health, metrics))
     return app
 
@@ -125,8 +141,10 @@ def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
         if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
             raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
         # A large set takes seconds, in which others are answered.
-        wanted, _ = await asyncio.to_thread(parse_documents, [Document(data=data) for data in body["definitions"]])
+        documents = [Document(data=data) for data in body["definitions"]]
+        wanted: Definitions = (await asyncio.to_thread(parse_documents, documents))[0]
         await registry.refresh()
+        wanted = await asyncio.to_thread(registry.sealed, wanted)
         changes = await asyncio.to_thread(plan, registry.definitions, wanted, prune=prune)
         changed = {change.key: wanted[change.key] for change in changes if change.action in ("create", "change")}
         deleted = frozenset(change.key for change in changes if change.action == "delete")
@@ -136,43 +154,56 @@ def _sets_router(registry: Registry, guard: Guard) -> APIRouter:
         elif changed or deleted:
             for key in (*changed, *deleted):
                 guard.check(request, *rights_to_change(registry.definitions.get(key), changed.get(key)))
-            await registry.change(changed, deleted)
+            await registry.write(changed, deleted)
         rows = [
             {"action": change.action, "kind": change.kind, "name": change.name, "diff": list(change.diff)}
             for change in changes
         ]
         return JSONResponse({"revision": registry.revision, "changes": rows})
 
+    @router.post("/api/v1/secrets/rotate", summary="Encrypt stored secrets with the newest key",
+                 response_model=dict[str, Any])  # fmt: skip
+    async def rotate(request: Request) -> JSONResponse:
+        """What is stored with another key than the first of `ACTIONMAP_SECRETS_KEY`; it may be taken out then."""
+        guard.check(request, "publish")
+        await registry.refresh()
+        return JSONResponse({"integrations": await registry.rotate_secrets(), "revision": registry.revision})
+
     return router
 
 
-def _golive_router(registry: Registry, guard: Guard, surroundings: Callable[[], Awaitable[Surroundings]]) -> APIRouter:
+def _golive_router(registry: Registry, guard: Guard, surroundings: AskSurroundings) -> APIRouter:
     router = APIRouter(tags=["go-live"])
 
     @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", response_model=dict[str, Any])
     async def check_one(request: Request, name: str) -> JSONResponse:
         guard.check(request, "read")
         await registry.refresh()
-        return JSONResponse(check_golive(registry.definitions, name, await surroundings()).as_json())
+        return JSONResponse(check_golive(registry.definitions, name, await surroundings([name])).as_json())
 
     @router.get("/api/v1/go-live", summary="Check all active action maps", response_model=list[dict[str, Any]])
     async def check_all(request: Request) -> JSONResponse:
         guard.check(request, "read")
         await registry.refresh()
-        around = await surroundings()
-        found = [check_golive(registry.definitions, name, around) for name in active_maps(registry.definitions)]
+        names = active_maps(registry.definitions)
+        around = await surroundings(names)
+        found = [check_golive(registry.definitions, name, around) for name in names]
         return JSONResponse([result.as_json() for result in found])
 
     return router
 
 
-def _status_router(store: Store, guard: Guard, partitions: int, health: AskHealth, log_ends: AskLogEnds) -> APIRouter:
+def _status_router(
+    registry: Registry, store: Store, guard: Guard, partitions: int, health: AskHealth, log_ends: AskLogEnds
+) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/api/v1/status", summary="How far each partition is", response_model=dict[str, Any])
     async def status(request: Request) -> JSONResponse:
         guard.check(request, "read")
-        return JSONResponse(await status_of(store, partitions, await health(), log_ends))
+        found = await status_of(store, partitions, await health(), log_ends)
+        named = [some for _, some in sorted(registry.definitions.items()) if isinstance(some, Integration)]
+        return JSONResponse(found | {"integrations": await states_of(store.integrations, named)})
 
     @router.post(
         "/api/v1/partitions/{partition}/resume",

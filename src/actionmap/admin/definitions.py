@@ -167,7 +167,8 @@ class _Routes:
 
     async def _save(self, definition: Definition, status: int) -> JSONResponse:
         await self._registry.change({definition.key: definition})
-        return self._answer(definition, status)
+        # As it is stored, where secrets have names.
+        return self._answer(self._find(definition.name), status)
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)

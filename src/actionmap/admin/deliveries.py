@@ -1,109 +1,143 @@
-"""Deliveries and dead letters: listed, shown, and replayed."""
+"""Deliveries and dead letters: listed and shown."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from heapq import nlargest
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-import msgspec
 from fastapi import APIRouter, Query, Request
-from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse
 
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.delivery_json import State, delivery_json, letter_json, owed_state
+from actionmap.admin.requests import Guard
+from actionmap.catalog.models import Integration
 from actionmap.collect.problem import Refusal
-from actionmap.collect.producer import EventProducer, Stored
-from actionmap.consume.parse import REPLAY_HEADER, Record, Replay
+from actionmap.consume.ends import partition_of
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import to_rfc3339
-from actionmap.process import wall_clock
 from actionmap.registry import Registry
-from actionmap.simulate import firing
-from actionmap.store.protocols import Store
+from actionmap.store.protocols import NOT_YET, Store
 
-#: Among so many owed deliveries (next due first) and dead letters (newest first; records are there too) of each
-#: partition the newest deliveries are looked for.
+#: Among so many owed deliveries (next due first), dead letters (newest first; records are there too) and accepted ones
+#: of each partition those that are asked for are looked for.
 _LOOKED_AT = 2000
-#: Ids taken by one request.
-_AT_ONCE = 1000
-
-#: Reads the record of a partition at an offset anew; None when Kafka has it no more.
-ReadRecord = Callable[[int, int], Awaitable[Record | None]]
+_OWED: tuple[State, ...] = ("owed", "waiting", "retrying")
 
 
-class Replays:
-    """Brings dead letters back to where they fell out: a record into the topic, a delivery into the outbox."""
+class Wanted(BaseModel):
+    """Which deliveries are asked for; what is None takes all."""
 
-    def __init__(self, store: Store, producer: EventProducer, read_record: ReadRecord) -> None:
-        """``producer``: into the topic that ``read_record`` reads."""
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    integration: str | None = None
+    webhook: str | None = None
+    action_map: str | None = None
+    visitor_id: str | None = None
+
+    def takes(self, delivery: Delivery) -> bool:
+        """Whether ``delivery`` is one of them."""
+        return (
+            self.integration in (None, delivery.integration)
+            and self.webhook in (None, delivery.webhook)
+            and self.action_map in (None, delivery.action_map)
+            and self.visitor_id in (None, delivery.visitor_id)
+        )
+
+    def partitions(self, number: int) -> Iterable[int]:
+        """Where they may be, of so many partitions."""
+        return range(number) if self.visitor_id is None else [partition_of(self.visitor_id.encode(), number)]
+
+
+class _Listed(Wanted):
+    state: State | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class _Row(NamedTuple):
+    delivery: Delivery
+    state: State
+    due: int | None = None
+
+
+class _Deliveries:
+    """What the store knows of deliveries."""
+
+    def __init__(self, store: Store, partitions: int) -> None:
         self._store = store
-        self._producer = producer
-        self.read_record = read_record
+        self._partitions = partitions
 
-    async def replay(self, partition: int, letter: DeadLetter) -> str:
-        """Replay ``letter``; returns why it could not be, "" when it was.
+    async def listed(self, asked: _Listed) -> list[_Row]:
+        found: list[_Row] = []
+        for partition in asked.partitions(self._partitions):
+            rows = [row for row in await self._all(partition, asked.state) if asked.takes(row.delivery)]
+            found += [row for row in rows if asked.state in (None, row.state)]
+            found = nlargest(asked.limit, found, key=lambda row: row.delivery.at)
+        return found
 
-        Raises:
-            Unreachable: Kafka or the store do not answer.
-        """
-        if letter.delivery is not None:
-            now = wall_clock()
-            again = replace(letter.delivery, attempts=0, last_error=None, owed_at=now)
-            return "" if await self._store.revive(partition, [again], now=now) else "somebody else has replayed it"
-        if "#" in letter.id:
-            return "it broke at a timer, which has no record; send its event again"
-        log_name, _, offset = letter.id.rsplit("/", 2)
-        if log_name != self._producer.log_name:
-            return f"its log {log_name} is gone"
-        record = await self.read_record(partition, int(offset))
-        if record is None or record.offset != int(offset):
-            return "Kafka has the record no more; what was kept of it is shown by: dead-letters show"
-        note = msgspec.json.encode(Replay(letter.replay_of or letter.id, letter.action_maps))
-        told = await self._producer.send_record(partition, record.key, record.value, [(REPLAY_HEADER, note)])
-        if not isinstance(told, Stored):
-            return told.error
-        await self._store.forget_dead(partition, [letter.id])
-        return ""
+    async def _all(self, partition: int, state: State | None) -> list[_Row]:
+        rows: list[_Row] = []
+        if state is None or state in _OWED:
+            due_from = NOT_YET if state == "waiting" else 0
+            rows += await self._rows(partition, await self._store.owed(partition, limit=_LOOKED_AT, due_from=due_from))
+        if state in (None, "dead"):
+            letters = await self._store.dead_letters(partition, limit=_LOOKED_AT)
+            rows += [_Row(letter.delivery, "dead") for letter in letters if letter.delivery is not None]
+        if state in (None, "delivered"):
+            accepted = await self._store.journal.newest(partition, limit=_LOOKED_AT)
+            rows += [_Row(delivery, "delivered") for delivery in accepted]
+        return rows
+
+    async def _rows(self, partition: int, owed: list[Delivery]) -> list[_Row]:
+        times = await self._store.due_times(partition, [delivery.id for delivery in owed])
+        return [_Row(one, owed_state(one, due), due) for one, due in zip(owed, times, strict=True)]
+
+    async def find(self, id_: str) -> _Row:
+        for partition in range(self._partitions):
+            owed = await self._store.delivery(partition, id_)
+            if owed is not None:
+                return (await self._rows(partition, [owed]))[0]
+            letter = await self._store.dead_letter(partition, id_)
+            if letter is not None and letter.delivery is not None:
+                return _Row(letter.delivery, "dead")
+            accepted = await self._store.journal.find(partition, id_)
+            if accepted is not None:
+                return _Row(accepted, "delivered")
+        raise Refusal(404, f"no delivery {id_} is owed, dead, or among the accepted ones that are kept")
 
 
 def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions: int) -> APIRouter:
     """``/api/v1/deliveries``."""
     router = APIRouter(tags=["deliveries"])
+    known = _Deliveries(store, partitions)
 
-    @router.get("/api/v1/deliveries", summary="List deliveries that are owed or dead, newest first",
-                response_model=dict[str, Any])  # fmt: skip
-    async def deliveries(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        """Of each partition, the 2,000 owed deliveries due next and the newest 2,000 dead letters are looked at."""
+    def shown(row: _Row) -> dict[str, Any]:
+        return delivery_json(row.delivery, _integration(registry, row.delivery), row.state, row.due)
+
+    @router.get("/api/v1/deliveries", summary="List deliveries, newest first", response_model=dict[str, Any])
+    async def deliveries(request: Request, asked: Annotated[_Listed, Query()]) -> JSONResponse:
+        """Of each partition, the 2,000 owed deliveries due next, the newest 2,000 dead letters and the accepted ones
+        that are kept are looked at; with `visitorId`, of the visitor's partition.
+        """
         guard.check(request, "read")
-        found: list[tuple[Delivery, str]] = []
-        for partition in range(partitions):
-            owed = await store.owed(partition, limit=_LOOKED_AT)
-            found += [(delivery, _state(delivery)) for delivery in owed]
-            dead = await store.dead_letters(partition, limit=_LOOKED_AT)
-            found += [(letter.delivery, "dead") for letter in dead if letter.delivery is not None]
-            found = nlargest(limit, found, key=lambda row: row[0].at)
-        return JSONResponse({"items": [_as_json(registry, delivery, state) for delivery, state in found]})
+        return JSONResponse({"items": [shown(row) for row in await known.listed(asked)]})
 
-    @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery that is owed or dead",
+    @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery, with its attempts",
                 response_model=dict[str, Any])  # fmt: skip
     async def delivery(request: Request, id_: str) -> JSONResponse:
         guard.check(request, "read")
-        for partition in range(partitions):
-            owed = await store.delivery(partition, id_)
-            if owed is not None:
-                return JSONResponse(_as_json(registry, owed, _state(owed)))
-            letter = await store.dead_letter(partition, id_)
-            if letter is not None and letter.delivery is not None:
-                return JSONResponse(_as_json(registry, letter.delivery, "dead"))
-        raise Refusal(404, f"no delivery {id_} is owed or dead; those that were accepted are not kept")
+        return JSONResponse(shown(await known.find(id_)))
 
     return router
 
 
-def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitions: int, replays: Replays) -> APIRouter:
+def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitions: int) -> APIRouter:
     """``/api/v1/dead-letters``."""
     router = APIRouter(tags=["dead letters"])
+
+    def shown(letter: DeadLetter) -> dict[str, Any]:
+        return letter_json(letter, _integration(registry, letter.delivery) if letter.delivery else None)
 
     @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", response_model=dict[str, Any])
     async def dead_letters(
@@ -118,66 +152,29 @@ def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitio
             letters = await store.dead_letters(partition, limit=_LOOKED_AT if reason else limit)
             found += [letter for letter in letters if reason in (None, letter.reason)]
         found.sort(key=lambda letter: letter.at, reverse=True)
-        return JSONResponse({"items": [_letter_as_json(registry, letter) for letter in found[:limit]]})
-
-    async def find(id_: str) -> tuple[int, DeadLetter]:
-        for partition in range(partitions):
-            letter = await store.dead_letter(partition, id_)
-            if letter is not None:
-                return partition, letter
-        raise Refusal(404, f"there is no dead letter {id_}")
-
-    @router.post("/api/v1/dead-letters/replay", summary="Bring dead letters back to where they fell out",
-                 response_model=dict[str, Any])  # fmt: skip
-    async def replay(request: Request) -> JSONResponse:
-        """Body: ``{"ids": [...]}``, at most 1,000: a record goes into the topic again, a delivery into the outbox.
-
-        A delivery keeps its id and its body, and has all its attempts again.
-        """
-        guard.check(request, "publish")
-        rows = []
-        for id_ in _ids(await json_body(request)):
-            try:
-                problem = await replays.replay(*await find(id_))
-            except Refusal as refusal:
-                problem = str(refusal)
-            rows.append({"id": id_, "replayed": not problem, "detail": problem})
-        return JSONResponse({"items": rows})
+        return JSONResponse({"items": [shown(letter) for letter in found[:limit]]})
 
     @router.get("/api/v1/dead-letters/{id_:path}", summary="Show one dead letter", response_model=dict[str, Any])
     async def dead_letter(request: Request, id_: str) -> JSONResponse:
         guard.check(request, "read")
-        _, letter = await find(id_)
-        return JSONResponse(_letter_as_json(registry, letter))
+        _, letter = await find_letter(store, partitions, id_)
+        return JSONResponse(shown(letter))
 
     return router
 
 
-def _as_json(registry: Registry, delivery: Delivery, state: str) -> dict[str, Any]:
-    shown = firing(delivery, registry.rulebook.integrations.get(delivery.integration))
-    return {**shown, "id": delivery.id, "state": state, "attempts": delivery.attempts, "error": delivery.last_error}
+async def find_letter(store: Store, partitions: int, id_: str) -> tuple[int, DeadLetter]:
+    """The dead letter with that id, and its partition.
+
+    Raises:
+        Refusal: there is none.
+    """
+    for partition in range(partitions):
+        letter = await store.dead_letter(partition, id_)
+        if letter is not None:
+            return partition, letter
+    raise Refusal(404, f"there is no dead letter {id_}")
 
 
-def _letter_as_json(registry: Registry, letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "kind": letter.kind,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "at": to_rfc3339(letter.at),
-        "key": letter.key,
-        "value": letter.value,
-        "actionMaps": list(letter.action_maps),
-        "delivery": _as_json(registry, letter.delivery, "dead") if letter.delivery else None,
-    }
-
-
-def _state(delivery: Delivery) -> str:
-    return "retrying" if delivery.attempts else "pending"
-
-
-def _ids(body: Any) -> list[str]:
-    ids = body.get("ids") if isinstance(body, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids) or not 0 < len(ids) <= _AT_ONCE:
-        raise Refusal(400, f'the body is {{"ids": ["…"]}} with at least one and at most {_AT_ONCE:,} ids')
-    return list(dict.fromkeys(ids))
+def _integration(registry: Registry, delivery: Delivery) -> Integration | None:
+    return registry.rulebook.integrations.get(delivery.integration)

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
-from actionmap.admin.deliveries import ReadRecord
+from actionmap.admin.replay import ReadRecord
 from actionmap.admin.requests import Guard, json_body
 from actionmap.collect.problem import Refusal
 from actionmap.consume.ends import partition_of
@@ -29,12 +29,9 @@ _MAX_EVENTS = 1000
 VisitorId = Annotated[str, Query(alias="visitorId", description="the visitor, as now, by its latest event")]
 
 
-def explain_router(
-    registry: Registry, store: Store, guard: Guard, partitions: int, policy: Policy, read_record: ReadRecord
-) -> APIRouter:
+def explain_router(registry: Registry, guard: Guard, policy: Policy, known: Known) -> APIRouter:
     """``/api/v1/explain`` and ``/api/v1/action-maps/{name}/explain``."""
     router = APIRouter(tags=["explain"])
-    known = _Known(store, partitions, read_record)
 
     async def explainer(request: Request) -> Explainer:
         guard.check(request, "read")
@@ -73,7 +70,7 @@ def explain_router(
     return router
 
 
-class _Known:
+class Known:
     """What is known of visitors and their events."""
 
     def __init__(self, store: Store, partitions: int, read_record: ReadRecord) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from actionmap.catalog.places import without_places
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -186,11 +188,11 @@ def static_findings(url: str, allow_hosts: Collection[str], allow_networks: Sequ
     which only its address can tell when a request is sent: then no name but ``metadata.*`` is refused here.
 
     Args:
-        url: The whole URL, or an integration's base URL.
+        url: The whole URL, or an integration's base URL, with any value in its places.
         allow_hosts: Names and single addresses that are allowed.
         allow_networks: Networks that are allowed.
     """
-    return examine(url, Allowed.of(allow_hosts, allow_networks))
+    return examine(without_places(url), Allowed.of(allow_hosts, allow_networks))
 
 
 def examine(url: str, allowed: Allowed) -> str | None:

@@ -140,10 +140,11 @@ def _check_form(text: str, file: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.AliasEvent):
-            problem = f"the alias *{event.anchor} is not taken; write it out"
+            # An unquoted password may look like one, so it is not shown.
+            problem = "the alias (*…) is not taken; write it out, and put a text that begins with * in quotes"
         tag = getattr(event, "tag", None)
         if tag:
-            problem = f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not taken; a text stands in quotes"
+            problem = "the tag (!…) is not taken; a text that begins with ! stands in quotes"
         if problem:
             line = event.start_mark.line + 1 if event.start_mark else 0
             raise DefinitionError([Finding(file=file, line=line, message=problem)])

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from actionmap.catalog.documents import MAX_DEPTH, Document, PathKey
 from actionmap.catalog.models import KINDS, Definition
+from actionmap.catalog.models.auth import AUTH_TYPES
 from actionmap.catalog.models.trigger import TRIGGER_TAGS
 from actionmap.catalog.not_yet import not_acted_on
 from actionmap.errors import DefinitionError, Finding
@@ -199,7 +200,7 @@ def _path(loc: tuple[int | str, ...]) -> PathKey:
     for part in loc:
         if isinstance(part, str):
             is_tag = tag_follows and part in TRIGGER_TAGS
-            is_auth = path == ["auth"] and part in ("none", "basic", "bearer", "apiKey")
+            is_auth = path == ["auth"] and part in AUTH_TYPES
             is_type = "[" in part or part.startswith("constrained-") or part in ("str", "int", "float", "bool")
             if is_tag or is_auth or is_type or part[:1].isupper():
                 tag_follows = tag_follows and not is_tag

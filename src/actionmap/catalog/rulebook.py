@@ -12,10 +12,10 @@ from actionmap.catalog.mappings import Resolved
 from actionmap.catalog.models import ActionMap, Definition, Integration
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.schedule import OpeningHours
-from actionmap.catalog.templates import Values
+from actionmap.catalog.templates import MakeBody, Values
 from actionmap.catalog.triggers import Absence, Compiled
 from actionmap.catalog.windows import Memory, Reach
-from actionmap.delivery import RetryPolicy
+from actionmap.delivery import Capture, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +28,20 @@ class CompiledWebhook:
     method: str
     path: Callable[[Values], str]
     query: Callable[[Values], str]
-    headers: Mapping[str, str]
-    #: Makes the JSON body; None for a request without one.
-    body: Callable[[Values], Any] | None
+    headers: Callable[[Values], dict[str, str]]
+    #: None for a request without one.
+    body: MakeBody | None
+    #: What a delivery keeps for the integration's base URL; None where that has no places.
+    context: Callable[[Values], dict[str, str]] | None
     timeout_s: float
     success_statuses: tuple[str, ...]
     idempotency_header: str
     retry: RetryPolicy
+    capture: Capture
+    is_sync: bool
+    is_strict: bool
+    logs_request: bool
+    logs_response: bool
     max_body_bytes: int
 
 
@@ -177,6 +184,8 @@ class Rulebook:
     asked_when_left: Mapping[str, tuple[CompiledMap, ...]]
     #: Whether any map asks for the end of a membership that ends by itself.
     reports_expiries: bool
+    #: Names of the outcomes of deliveries that any map asks for.
+    outcomes_asked: frozenset[str]
     #: What to remember of an event, by its name, and the keys of all that is remembered.
     memories: Mapping[str, Memories]
     memory_keys: frozenset[str]

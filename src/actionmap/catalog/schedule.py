@@ -34,7 +34,7 @@ class OpeningHours:
         Raises:
             ValueError: one of them cannot be read; says which and how it is written.
         """
-        self._zone = _zone(timezone)
+        self._zone = time_zone(timezone)
         #: Weekday, 0 for Monday → (begin, end) in minutes after midnight, ascending.
         self._open: dict[int, list[tuple[int, int]]] = {}
         for interval in intervals:
@@ -88,7 +88,12 @@ class OpeningHours:
         return to_millis(local.astimezone(UTC))
 
 
-def _zone(name: str) -> ZoneInfo:
+def time_zone(name: str) -> ZoneInfo:
+    """The time zone called ``name``.
+
+    Raises:
+        ValueError: there is none.
+    """
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from actionmap import __version__
-from actionmap.cli import definitions, explaining, operating, questions, running, sending, simulating
+from actionmap.cli import (
+    definitions,
+    deliveries,
+    explaining,
+    integrations,
+    operating,
+    questions,
+    running,
+    sending,
+    simulating,
+    webhooks,
+)
 from actionmap.cli.output import COULD_NOT_ASK, fail
 from actionmap.errors import ActionmapError
 
@@ -20,7 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (running, sending, definitions, simulating, explaining, questions, operating):
+for commands in (
+    running, sending, definitions, simulating, explaining, questions, webhooks, deliveries, integrations, operating,
+):  # fmt: skip
     commands.add_to(app)
 
 

@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 def _put(folder: Path, *, prune: bool, dry_run: bool) -> dict[str, Any]:
     """Send the folder's definitions to the server; findings come back with file and line."""
     definitions, sources = parse_documents(read_folder(folder))
-    body = {"definitions": [{"kind": some.kind_name, **some.as_written()} for some in definitions.values()]}
+    body = {"definitions": [{"kind": some.kind_name, **some.as_stored()} for some in definitions.values()]}
     try:
         answer: dict[str, Any] = Client().put("/api/v1/definitions", body, prune=prune, dryRun=dry_run)
     except DefinitionError as error:

@@ -51,7 +51,7 @@ def explain(
         raise SettingsError("give either --visitor ID or --event FILE")
     if rules is not None and event is None:
         raise SettingsError("--rules asks of files, which know no visitors: give --event FILE with it")
-    given = _read(event) if event else []
+    given = read_events(event) if event else []
     found = _by_files(rules, action_map, given) if rules else _by_server(action_map, visitor, given)
     if format == "json":
         print_json(found if action_map is None else found[0])
@@ -62,7 +62,12 @@ def explain(
     raise typer.Exit(YES)
 
 
-def _read(path: Path) -> list[Any]:
+def read_events(path: Path) -> list[Any]:
+    """The events in a file: one, a list of them, or one a line; as written.
+
+    Raises:
+        SettingsError: there are none that can be read.
+    """
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -116,7 +121,7 @@ def _event(number: int, given: Any) -> Event:
 
 def _show_nearest(found: list[dict[str, Any]]) -> None:
     if not found:
-        fail("there is no active action map")
+        fail("there is no active action map that is judged there")
         return
     _show_event(found[0])
     for one in found[:_NEAREST]:

@@ -7,17 +7,20 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Table
 
 from actionmap.demo.screen import shown
 from actionmap.errors import Finding
 
 __all__ = ["COULD_NOT_ASK", "NO", "YES", "err", "fail", "note", "out", "print_findings", "print_json",
-           "print_json_lines", "shown"]  # fmt: skip
+           "print_json_lines", "print_table", "shown"]  # fmt: skip
 
 YES, NO, COULD_NOT_ASK = 0, 1, 2
 #: Control characters that JSON lets stand in a text.
 _LEFT_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")
+_ANY_WIDTH = 100_000
 
 #: For results, and for what goes along with them. Rich turns colours off where there is no terminal.
 out = Console(highlight=False, soft_wrap=True)
@@ -49,6 +52,17 @@ def print_json_lines(values: Iterable[Any]) -> None:
 def _as_json(value: Any, indent: int | None = None) -> str:
     written = json.dumps(value, ensure_ascii=False, indent=indent)
     return _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def print_table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print ``rows`` below ``names``: folded into a terminal's width, and where there is none as wide as they are."""
+    table = Table(box=SIMPLE)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    wide = out if out.is_terminal else Console(highlight=False, width=_ANY_WIDTH)
+    wide.print(table)
 
 
 def print_findings(findings: Iterable[Finding]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from actionmap.app import run_engine, run_server
+from actionmap.app import egress_words, run_engine, run_server
 from actionmap.cli.output import NO, YES, fail, note, out
 from actionmap.demo.dev import run_dev
 from actionmap.demo.run import percentile, run_demo
@@ -100,11 +100,11 @@ def _worker(settings: Path | None, metrics_port: int) -> Command:
 def serve(settings: SettingsFile = None) -> None:
     """Serve collector and admin REST, against real Kafka and Redis."""
     loaded = _settings(settings)
+    _tell_egress(loaded)
     asyncio.run(
         run_server(loaded, lambda url: note(f"collector and admin REST at {url}, described at {url}/openapi.json"))
     )
 
 
 def _tell_egress(settings: Settings) -> None:
-    if settings.egress_allow:
-        note(f"egress: besides public https, allowed by ACTIONMAP_EGRESS_ALLOW: {', '.join(settings.egress_allow)}")
+    note(f"egress: {egress_words(settings)}")

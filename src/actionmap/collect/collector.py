@@ -27,6 +27,8 @@ Authenticate = Callable[[str | None], frozenset[str] | None]
 INGEST = "ingest"
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
 RETRY_AFTER_S = 1.0
+#: What our own requests begin with, in these headers (`delivery_id`, and `USER_AGENT` of `deliver/request.py`).
+_OUR_OWN = (("webhook-id", "am1_"), ("user-agent", "actionmap/"))
 
 
 class EventSink(Protocol):
@@ -101,6 +103,9 @@ def collector_router(producer: EventSink, authenticate: Authenticate, quota: Quo
         key = beacon_key_of(request)
         try:
             _authorize(authenticate(key))
+            if _is_our_own(request):
+                metrics.collected.labels("looped").inc()
+                raise Refusal(508, "a webhook of actionmap leads here, and could fire the map that sent it, for ever")
             producer.check_room()
             events = split_body(await _read_body(request))
             _charge(quota, key, len(events))
@@ -149,6 +154,10 @@ def _authorize(rights: frozenset[str] | None) -> None:
         )
     if INGEST not in rights:
         raise Refusal(403, f"the API key lacks the right {INGEST!r}")
+
+
+def _is_our_own(request: Request) -> bool:
+    return any(request.headers.get(name, "").startswith(beginning) for name, beginning in _OUR_OWN)
 
 
 def _charge(quota: Quota, key: str | None, count: int) -> None:

@@ -148,4 +148,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         results=[_FAILED],
         failed=1,
     ),
+    508: documented(
+        "The request is a webhook of actionmap (`webhook-id: am1_…` or `User-Agent: actionmap/…`).",
+        title="Loop Detected",
+        status=508,
+        detail="a webhook of actionmap leads here, and could fire the map that sent it, for ever",
+    ),
 }

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter
 from actionmap.errors import Rejected
-from actionmap.event import Event, to_millis
+from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, Event, to_millis
 from actionmap.wire import WireEvent, parse_and_count
 
 #: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
@@ -19,6 +20,8 @@ MAX_AHEAD_MS = 5 * 60 * 1000
 _KEPT_CHARACTERS = 4096
 
 
+#: What an outcome says of its delivery; its other attributes are the variables that it sets.
+OUTCOME_ATTRIBUTES = frozenset({"webhook", "actionMap", "status", "deliveryId"})
 #: The header of a record that was a dead letter and is replayed.
 REPLAY_HEADER = "actionmap-replay"
 #: The header of a record that actionmap itself wrote: its event may have a reserved name.
@@ -82,7 +85,8 @@ def parse_record(record: Record) -> Parsed:
     if record.value is None:
         raise Rejected("empty", "the record has no value")
     # What is replayed was written by actionmap, and looked at when it came first.
-    wire, unknown = parse_and_count(record.value, own=record.own or record.replay is not None)
+    is_own = record.own or record.replay is not None
+    wire, unknown = parse_and_count(record.value, reserved=ASSIGNMENT_EVENTS if is_own else ())
     return event_of(record, wire, unknown)
 
 
@@ -118,6 +122,22 @@ def event_of(record: Record, wire: WireEvent, unknown: int) -> Parsed:
         clamped,
         unknown,
     )
+
+
+def outcome_asked(event: Event) -> Event:
+    """``event``, which somebody asks about: what it says of a delivery's outcome is learned, as from a real one.
+
+    Raises:
+        Rejected: it is an outcome, and has what none has.
+    """
+    if event.name not in OUTCOME_EVENTS:
+        return event
+    variables = {name: value for name, value in event.attributes.items() if name not in OUTCOME_ATTRIBUTES}
+    outcome = replace(event, page=None, customer_id=None, referrer_url=None, user_agent=None, ip_address=None,
+                      search_query=None, language=None)  # fmt: skip
+    if outcome != event:
+        raise Rejected("invalid-field", f"{event.name} has attributes and traits; it happens on no page")
+    return replace(outcome, variables=variables, depth=1)
 
 
 def with_headers(record: Record, headers: Sequence[tuple[str, bytes]]) -> Record:

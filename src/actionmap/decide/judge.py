@@ -11,15 +11,18 @@ from actionmap.catalog.paths import Scope
 from actionmap.catalog.rulebook import CompiledMap, Rulebook
 from actionmap.decide.checks import Match, obstacle
 from actionmap.decide.frequency import note_firing
-from actionmap.decide.observe import observe, observe_late
+from actionmap.decide.observe import learn, observe, observe_late
 from actionmap.decide.policy import Policy
 from actionmap.decide.render import LookupMissing, render
 from actionmap.decide.segments import assign, end_memberships
 from actionmap.decide.waits import remember_match, watch, without
 from actionmap.decision import Decision, Reason, Verdict
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import ASSIGNMENT_EVENTS, RESERVED_EVENTS, Event
+from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, RESERVED_EVENTS, Event
 from actionmap.visitor import Session, Visitor, Wait, hash_event_id
+
+#: Deliveries that may lead to one another, each by its outcome.
+LONGEST_CHAIN = 5
 
 
 @dataclass(slots=True)
@@ -76,6 +79,8 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
     """
     if event.only_maps:
         return _judge_again(event, visitor, rulebook, policy)
+    if event.name in OUTCOME_EVENTS:
+        return _judge_outcome(event, visitor, rulebook, max(stream_time, event.time), policy)
     id_hash = hash_event_id(event.id)
     if visitor is not None and visitor.has_seen(id_hash):
         return Decision("duplicate", visitor)
@@ -132,8 +137,33 @@ def _judge_reserved(
     if event.name in ASSIGNMENT_EVENTS and assign(scope, rulebook, now):
         return Decision("refused", scope.visitor)
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
-    _judge((one for one in rulebook.index.candidates(scope) if event.name in one.events), judging)
+    _judge(_naming(event, scope, rulebook), judging)
     return judging.decision("judged")
+
+
+def scope_of_outcome(visitor: Visitor | None, event: Event) -> Scope:
+    """What lookups read for the outcome of a delivery, ``event``: the visitor has learned from it."""
+    scope = _untouched(visitor, event.visitor_id, event, event.time)
+    learn(scope.visitor, event)
+    return scope
+
+
+def _judge_outcome(event: Event, visitor: Visitor | None, rulebook: Rulebook, now: int, policy: Policy) -> Decision:
+    """What a delivery ended with. The fence counts outcomes, so none is a duplicate, and no event id is forgotten."""
+    scope = scope_of_outcome(visitor, event)
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
+    named = _naming(event, scope, rulebook)
+    if event.depth > LONGEST_CHAIN:
+        for action_map in named:
+            judging.add(action_map, "chain-too-long", f"more than {LONGEST_CHAIN} deliveries led to one another")
+    else:
+        _judge(named, judging)
+    return judging.decision("outcome")
+
+
+def _naming(event: Event, scope: Scope, rulebook: Rulebook) -> list[CompiledMap]:
+    """The candidates that ask for the reserved ``event`` by its name."""
+    return [one for one in rulebook.index.candidates(scope) if event.name in one.events]
 
 
 def fire(wait: Wait, visitor: Visitor, rulebook: Rulebook, owed_at: int, policy: Policy) -> Decision:

@@ -71,9 +71,16 @@ def observe(visitor: Visitor | None, event: Event, rulebook: Rulebook, now: int,
     return scope
 
 
+def learn(visitor: Visitor, event: Event) -> None:
+    """Take over what the outcome of a delivery, ``event``, has taught us; ``visitor`` is a copy."""
+    if event.variables:
+        visitor.variables = _newest(visitor.variables, event.variables, measured=True)
+    _identify(visitor, event, measured=True)
+
+
 def without_unread(event: Event) -> Event:
     """``event`` without what no path leads to, and need not be kept."""
-    return replace(event, traits={}, user_agent=None, ip_address=None, referrer_url=None)
+    return replace(event, traits={}, variables={}, user_agent=None, ip_address=None, referrer_url=None)
 
 
 def _known(visitor: Visitor | None, event: Event) -> Visitor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from actionmap.catalog.mappings import LookupMissing
 from actionmap.catalog.paths import Scope
 from actionmap.catalog.rulebook import CompiledMap, CompiledWebhook
-from actionmap.catalog.templates import Values, without_absent
+from actionmap.catalog.templates import Values
 from actionmap.delivery import DeadLetter, Delivery, delivery_id
 from actionmap.errors import Unrenderable
-from actionmap.event import Event
 
-__all__ = ["LookupMissing", "render"]
+__all__ = ["LookupMissing", "envelope", "render", "with_request"]
 
 
 def render(
@@ -38,36 +39,56 @@ def render(
     own = scope.for_delivery(fired.name, fired.version, id_)
     values, missing = webhook.resolve(own)
     named = tuple(f"{fired.name}/{field}" for field in missing)
-    delivery = _envelope(id_, fired, event, at, owed_at)
+    delivery = envelope(webhook, id_, fired.name, event.visitor_id, event.id, at, owed_at, event.depth)
+    return with_request(delivery, webhook, values), named
+
+
+def with_request(delivery: Delivery, webhook: CompiledWebhook, values: Values) -> Delivery | DeadLetter:
+    """``delivery`` with the request that ``values`` (by contract field) make of it; a dead letter where they cannot."""
     try:
-        target = _target(webhook, values)
+        request, body = _request(webhook, values, delivery.id)
     except Unrenderable as why:
-        return _dead(delivery, "unrenderable", str(why)), named
-    body = _body(webhook, values)
+        return _dead(delivery, "unrenderable", str(why))
+    except UnicodeEncodeError:
+        return _dead(delivery, "unrenderable", "a value holds half a surrogate pair, which is no UTF-8")
     if body is not None and len(body) > webhook.max_body_bytes:
         detail = f"the body has {len(body):,} bytes; the integration takes {webhook.max_body_bytes:,}"
-        return _dead(msgspec.structs.replace(delivery, target=target), "body-too-large", detail), named
-    return msgspec.structs.replace(delivery, target=target, body=None if body is None else body.decode()), named
+        return _dead(msgspec.structs.replace(delivery, **request), "body-too-large", detail)
+    return msgspec.structs.replace(delivery, **request, body=None if body is None else body.decode())
 
 
-def _envelope(id_: str, fired: CompiledMap, event: Event, at: int, owed_at: int) -> Delivery:
-    webhook = fired.webhook
+def envelope(
+    webhook: CompiledWebhook,
+    id_: str,
+    action_map: str,
+    visitor_id: str,
+    event_id: str,
+    at: int,
+    owed_at: int,
+    depth: int,
+) -> Delivery:
+    """A delivery of ``webhook`` without its request; see `Delivery` for what the others are."""
     return Delivery(
         id=id_,
         integration=webhook.integration,
         webhook=webhook.name,
-        action_map=fired.name,
-        visitor_id=event.visitor_id,
-        event_id=event.id,
+        action_map=action_map,
+        visitor_id=visitor_id,
+        event_id=event_id,
         at=at,
         owed_at=owed_at,
         method=webhook.method,
         target="",
-        headers=dict(webhook.headers),
         timeout_s=webhook.timeout_s,
         success_statuses=webhook.success_statuses,
         idempotency_header=webhook.idempotency_header,
         retry=webhook.retry,
+        capture=webhook.capture,
+        is_sync=webhook.is_sync,
+        is_strict=webhook.is_strict,
+        logs_request=webhook.logs_request,
+        logs_response=webhook.logs_response,
+        depth=depth,
     )
 
 
@@ -76,13 +97,21 @@ def _target(webhook: CompiledWebhook, values: Values) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _body(webhook: CompiledWebhook, values: Values) -> bytes | None:
+def _request(webhook: CompiledWebhook, values: Values, id_: str) -> tuple[dict[str, Any], bytes | None]:
+    """What ``values`` make of a delivery, and its body."""
+    request: dict[str, Any] = {"target": _target(webhook, values), "headers": webhook.headers(values)}
+    if webhook.context is not None:
+        request["context"] = webhook.context(values)
     if webhook.body is None:
-        return None
-    return msgspec.json.encode(without_absent(webhook.body(values)))
+        return request, None
+    data, content_type = webhook.body(values, id_)
+    if content_type is not None:
+        request["headers"]["Content-Type"] = content_type
+    return request, data
 
 
 def _dead(delivery: Delivery, reason: str, detail: str) -> DeadLetter:
     return DeadLetter(
-        id=delivery.id, kind="delivery", reason=reason, detail=detail, at=delivery.owed_at, delivery=delivery
-    )
+        id=delivery.id, kind="delivery", reason=reason, detail=detail, at=delivery.owed_at, delivery=delivery,
+        was_rendered=False,
+    )  # fmt: skip

@@ -70,7 +70,9 @@ def _words(cause: BaseException) -> str | None:
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return "TLS failed: the other side speaks none that is accepted"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {cause.os_error.strerror or 'refused or unreachable'}"
+            was_reset = isinstance(cause.os_error, ConnectionResetError)
+            why = "the other side ended it, as for TLS it does not speak" if was_reset else "refused or unreachable"
+            return f"no connection: {cause.os_error.strerror or why}"
         case aiohttp.ClientResponseError() | HttpProcessingError():
             return "the answer is no valid HTTP"
         case _ if isinstance(cause, _BROKEN_OFF):

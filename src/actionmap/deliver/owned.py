@@ -14,7 +14,9 @@ from actionmap.store.protocols import Outbox
 class Owned:
     """One partition while it is ours, and after that until its last result is settled."""
 
-    def __init__(self, number: int, outbox: Outbox, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, number: int, outbox: Outbox, clock: Callable[[], int], on_outcomes: Callable[[int], None]
+    ) -> None:
         self.number = number
         self.ours = True
         #: Calls of ours on their way that may still bring results: attempts and leases.
@@ -25,7 +27,7 @@ class Owned:
         #: Id → what was leased while it was still in our hands.
         self._twice: dict[str, Waiting[Owned]] = {}
         self._clock = clock
-        self.settler = Settler(outbox, number, clock, self._on_settled)
+        self.settler = Settler(outbox, number, clock, self._on_settled, lambda: on_outcomes(number))
 
     def take(self, leased: Iterable[Delivery], lease_ends: int) -> list[Waiting[Owned]]:
         """Those of ``leased`` that are not in our hands already; the lease ends at that time."""
@@ -44,6 +46,8 @@ class Owned:
             self.busy.discard(one.id)
             twice = self._twice.pop(one.id, None)
             if one.owed_after is None:
+                if one.was_ordered:
+                    self.woken.set()
                 continue
             if twice is not None and twice.delivery.attempts == one.owed_after:
                 # It was leased after the store had put it back, and before we heard that it had: nobody works on it.

@@ -157,7 +157,8 @@ class Parker:
     def _may_park(self, delivery: Delivery) -> bool:
         # One that was attempted has its time to come back, which a log does not keep.
         fits = len(self._pending) < MOST_PENDING
-        is_new = not delivery.attempts and delivery.id not in self._refused
+        # An ordered one has its place in its visitor's line, which is kept beside the outbox.
+        is_new = not delivery.attempts and not delivery.is_ordered and delivery.id not in self._refused
         return fits and is_new and delivery.retry.max_age_s <= LONGEST_AGE_S
 
     async def run(self) -> None:

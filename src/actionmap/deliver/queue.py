@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
+from actionmap.deliver.breaker import Breaker
+from actionmap.deliver.pace import Pace
 from actionmap.delivery import Delivery
 
 #: Deliveries that wait in memory for one integration, at most.
@@ -32,11 +34,13 @@ class Waiting(NamedTuple, Generic[Owner]):
 class Queue(Generic[Owner]):
     """In flight and waiting deliveries of one integration."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace, breaker: Breaker) -> None:
+        self.pace = pace
+        self.breaker = breaker
         self.in_flight = 0
         self.waiting: deque[Waiting[Owner]] = deque()
-        #: The integration was inactive when last looked at: said once, not per delivery.
-        self.held = False
+        #: Why the integration was held when last looked at: said once, not per delivery; "" when it was not.
+        self.held = ""
         #: The newest attempt that ended is to be repeated.
         self.failing = False
         self._average_s = FIRST_GUESS_S
@@ -46,7 +50,7 @@ class Queue(Generic[Owner]):
     @property
     def is_idle(self) -> bool:
         """Whether what is leased is sent at once, and taken."""
-        return not self.waiting and not self.failing
+        return not self.waiting and not self.failing and self.breaker.state == "closed"
 
     def finished(self, duration_s: float, *, failed: bool) -> None:
         """Count one attempt that took ``duration_s``; ``failed``: it is to be repeated."""
@@ -54,20 +58,25 @@ class Queue(Generic[Owner]):
         self._average_s += (1.0 if self._is_guess else _NEWEST) * (duration_s - self._average_s)
         self._is_guess = False
 
-    def has_room(self, concurrency: int) -> bool:
+    def gap_ms(self, concurrency: int, rate: float | None) -> float:
+        """Milliseconds between two requests that the receiver takes, going by the latest ones and by its limits."""
+        gap_ms = 1000 * self._average_s / concurrency
+        return gap_ms if rate is None else max(gap_ms, 1000 / rate)
+
+    def has_room(self, concurrency: int, rate: float | None) -> bool:
         """Whether one more may wait in memory: it will have its turn soon, and memory stays bounded."""
         waiting = len(self.waiting)
-        if waiting < concurrency:
+        if waiting < concurrency and rate is None:
             return waiting < MOST_WAITING
-        return waiting < MOST_WAITING and waiting * self._average_s / concurrency <= LONGEST_WAIT_S
+        return waiting < MOST_WAITING and waiting * self.gap_ms(concurrency, rate) <= 1000 * LONGEST_WAIT_S
 
-    def later(self, now: int, *, concurrency: int, soonest_ms: int, longest_ms: int) -> int:
+    def later(self, now: int, *, concurrency: int, rate: float | None, soonest_ms: int, longest_ms: int) -> int:
         """When a delivery that finds no room should come back, in milliseconds since 1970.
 
         Each call gives a later time, as far apart as the receiver has taken requests lately: what comes back then finds
         a slot, instead of coming back all at once and being sent away again.
         """
-        gap_ms = 1000 * self._average_s / concurrency
+        gap_ms = self.gap_ms(concurrency, rate)
         return self.spread(now, gap_ms=gap_ms, soonest_ms=soonest_ms, longest_ms=longest_ms)
 
     def spread(self, now: int, *, gap_ms: float, soonest_ms: int, longest_ms: int) -> int:

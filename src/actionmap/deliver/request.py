@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from urllib.parse import unquote
 
 from msgspec import Struct
 
-from actionmap.catalog.models.integration import (
-    HTTP_HEADERS,
-    SECRET_REFERENCE,
-    ApiKeyAuth,
-    BasicAuth,
-    BearerAuth,
-    Integration,
-)
+from actionmap.catalog.models.headers import HTTP_HEADERS
+from actionmap.catalog.models.integration import Integration
+from actionmap.catalog.secrets import masked
+from actionmap.catalog.templates import fill_base_url
+from actionmap.deliver.credentials import AttemptSecrets, authorization
 from actionmap.deliver.sign import signature_headers
 from actionmap.delivery import Delivery
 from actionmap.errors import SettingsError, Unrenderable
-
-#: From a reference such as ``${ACTIONMAP_SECRET_CRM}`` to its value; raises SettingsError, which names the variable.
-SecretReader = Callable[[str], str]
 
 USER_AGENT = f"actionmap/{version('actionmap')}"
 
@@ -45,39 +37,28 @@ class HttpRequest(Struct, frozen=True):
         return f"HttpRequest({self.method} to a URL with {len(self.headers)} headers)"
 
 
-def environment_secrets(environ: Mapping[str, str]) -> SecretReader:
-    """A reader of secrets from ``environ``, which is asked at each attempt."""
-
-    def read(reference: str) -> str:
-        found = SECRET_REFERENCE.match(reference)
-        if found is None:
-            raise SettingsError("a secret is not written as ${ACTIONMAP_SECRET_…}")
-        value = environ.get(found[1], "")
-        if not value:
-            raise SettingsError(f"the secret {found[1]} is not set: set it in the environment of the workers")
-        if _CONTROL.search(value):
-            raise SettingsError(f"the secret {found[1]} holds a line end or another control character: set it without")
-        return value
-
-    return read
-
-
 def build_request(
-    delivery: Delivery, integration: Integration, read_secret: SecretReader, *, timestamp_s: int
+    delivery: Delivery,
+    integration: Integration,
+    secrets: AttemptSecrets,
+    *,
+    timestamp_s: int,
+    access_token: str | None = None,
 ) -> HttpRequest:
     """The request of one attempt.
 
     Args:
         delivery: What is owed.
         integration: Where it goes, as defined now.
-        read_secret: Gives the values of the integration's secrets.
+        secrets: Reads the integration's secrets.
         timestamp_s: Seconds since 1970, for the signature.
+        access_token: For an integration with OAuth 2.
 
     Raises:
         SettingsError: a secret is missing or unusable; the message names its variable. A person can mend that.
         Unrenderable: target, headers or body can never be sent.
     """
-    url = integration.base_url.rstrip("/") + _checked_target(delivery.target)
+    url = _base_url(integration, delivery).rstrip("/") + _checked_target(delivery.target)
     try:
         body = None if delivery.body is None else delivery.body.encode()
     except UnicodeEncodeError:
@@ -93,11 +74,19 @@ def build_request(
     headers.put("webhook-id", delivery.id)
     headers.put(delivery.idempotency_header, delivery.id)
     for name, value in (
-        _credentials(integration, read_secret)
-        | _signature(delivery, integration, read_secret, body or b"", timestamp_s)
+        authorization(integration.auth, secrets, access_token)
+        | _signature(delivery, integration, secrets, body or b"", timestamp_s)
     ).items():
         headers.put(name, value)
     return HttpRequest(delivery.method, url, headers.as_dict(), body)
+
+
+def _base_url(integration: Integration, delivery: Delivery) -> str:
+    try:
+        return fill_base_url(integration.base_url, delivery.context)
+    except Unrenderable as why:
+        # It could be filled when the delivery was owed, so another base URL asks for something else now.
+        raise SettingsError(f"the integration {integration.name}: its baseUrl was changed, and now {why}") from None
 
 
 class _Headers:
@@ -136,35 +125,24 @@ def _checked_target(target: str) -> str:
     return target if target.startswith(("/", "?")) or not target else "/" + target
 
 
-def _credentials(integration: Integration, read_secret: SecretReader) -> dict[str, str]:
-    auth = integration.auth
-    if isinstance(auth, BasicAuth):
-        pair = f"{auth.username}:{read_secret(auth.password)}".encode()
-        return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
-    if isinstance(auth, BearerAuth):
-        return {"Authorization": "Bearer " + read_secret(auth.token)}
-    if isinstance(auth, ApiKeyAuth):
-        return {auth.header: read_secret(auth.value)}
-    return {}
-
-
 def _signature(
-    delivery: Delivery, integration: Integration, read_secret: SecretReader, body: bytes, timestamp_s: int
+    delivery: Delivery, integration: Integration, secrets: AttemptSecrets, body: bytes, timestamp_s: int
 ) -> dict[str, str]:
     signing = integration.signing
     if signing.scheme == "none":
         return {}
-    if signing.secret is None:
-        raise SettingsError(
-            f"the integration {integration.name} signs requests but names no secret: add signing.secret"
-        )
+    # A header that has place for one signature needs the first secret only.
+    in_use = signing.in_use if signing.scheme == "standardWebhooks" else signing.in_use[:1]
+    keys = [secrets.read(text) for text in in_use]
     try:
         return signature_headers(
             signing.scheme,
             message_id=delivery.id,
             timestamp_s=timestamp_s,
             body=body,
-            secret=read_secret(signing.secret),
+            secrets=keys,
+            header=signing.header,
         )
     except ValueError as error:
-        raise SettingsError(f"the signing secret of {integration.name} ({signing.secret}): {error}") from None
+        written = ", ".join(map(masked, in_use)) or "none"
+        raise SettingsError(f"the signing secret of {integration.name} ({written}): {error}") from None

@@ -75,6 +75,18 @@ def meaning(status: int, success_statuses: Sequence[str]) -> Meaning:
     return "few"
 
 
+def has_failed(attempt: Attempt) -> bool | None:
+    """Whether the receiver failed in ``attempt``; None when that does not tell.
+
+    One that answers is well, whatever it says of the request (401, 404, …); 425 and 429 only ask for patience.
+    """
+    if attempt.outcome == "delivered":
+        return False
+    if attempt.is_ours or (attempt.status is None and attempt.outcome == "dead") or attempt.status in (425, 429):
+        return None
+    return attempt.status is None or attempt.status == 408 or attempt.status >= 500
+
+
 def after_failure(delivery: Delivery, attempt: Attempt, *, now: int, chance: float) -> Again | Dead:
     """What becomes of ``delivery`` after ``attempt`` failed.
 

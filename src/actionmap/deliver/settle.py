@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from actionmap.delivery import DeadLetter, Delivery
+from actionmap.delivery import DeadLetter, Delivery, Outcome
 from actionmap.errors import Unreachable
 from actionmap.store.protocols import Outbox
 from actionmap.telemetry import logger
@@ -28,6 +28,8 @@ class Settled(NamedTuple):
     id: str
     #: With so many attempts it is owed again; None: it is not owed any more.
     owed_after: int | None = None
+    #: Others may have waited for it.
+    was_ordered: bool = False
 
 
 class Settler:
@@ -38,6 +40,7 @@ class Settler:
         partition: Its number.
         clock: Milliseconds since 1970.
         on_settled: Called with what the store has taken over.
+        on_outcomes: Called when the store has outcomes of deliveries for the partition's visitors.
     """
 
     def __init__(
@@ -46,21 +49,26 @@ class Settler:
         partition: int,
         clock: Callable[[], int],
         on_settled: Callable[[Iterable[Settled]], None],
+        on_outcomes: Callable[[], None],
     ) -> None:
         self._outbox = outbox
         self._partition = partition
         self._clock = clock
         self._on_settled = on_settled
+        self._on_outcomes = on_outcomes
         self._log = logger("deliver")
         self._accepted: list[Delivery] = []
         self._retries: list[tuple[Delivery, int]] = []
         self._dead: list[DeadLetter] = []
+        #: By delivery id, as long as the delivery is among the accepted or dead.
+        self._outcomes: dict[str, Outcome] = {}
         self._ready = asyncio.Event()
         self._closed = False
 
-    def accept(self, delivery: Delivery) -> None:
-        """The receiver took it."""
+    def accept(self, delivery: Delivery, outcome: Outcome | None = None) -> None:
+        """The receiver took it; its visitor is told ``outcome``."""
         self._accepted.append(delivery)
+        self._note(delivery.id, outcome)
         self._ready.set()
 
     def keep(self, delivery: Delivery, at: int) -> None:
@@ -68,10 +76,15 @@ class Settler:
         self._retries.append((delivery, at))
         self._ready.set()
 
-    def bury(self, letter: DeadLetter) -> None:
-        """It is given up."""
+    def bury(self, letter: DeadLetter, outcome: Outcome | None = None) -> None:
+        """It is given up; its visitor is told ``outcome``."""
         self._dead.append(letter)
+        self._note(letter.id, outcome)
         self._ready.set()
+
+    def _note(self, id_: str, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self._outcomes[id_] = outcome
 
     def close(self) -> None:
         """No more results come: `run` ends when those it has are settled."""
@@ -105,15 +118,29 @@ class Settler:
         # A list is shortened only after the store has answered: what fails is still there, and each call may be
         # repeated, because settling twice is settling once.
         if accepted := self._accepted[:MOST_AT_ONCE]:
-            await self._outbox.ack(self._partition, accepted, now=self._clock())
-            self._taken(self._accepted, [Settled(delivery.id) for delivery in accepted])
+            outcomes = self._outcomes_of([delivery.id for delivery in accepted])
+            queued = await self._outbox.ack(self._partition, accepted, now=self._clock(), outcomes=outcomes)
+            self._taken(self._accepted, [Settled(one.id, was_ordered=one.is_ordered) for one in accepted], queued)
         if dead := self._dead[:MOST_AT_ONCE]:
-            await self._outbox.bury(self._partition, dead)
-            self._taken(self._dead, [Settled(letter.id) for letter in dead])
+            queued = await self._outbox.bury(self._partition, dead, self._outcomes_of([letter.id for letter in dead]))
+            self._taken(self._dead, [Settled(letter.id, was_ordered=_is_ordered(letter)) for letter in dead], queued)
         if retries := self._retries[:MOST_AT_ONCE]:
-            await self._outbox.nack(self._partition, retries)
-            self._taken(self._retries, [Settled(delivery.id, delivery.attempts) for delivery, _ in retries])
+            await self._outbox.nack(self._partition, retries, now=self._clock())
+            self._taken(self._retries, [Settled(delivery.id, delivery.attempts) for delivery, _ in retries], 0)
 
-    def _taken(self, results: list[Any], settled: list[Settled]) -> None:
+    def _outcomes_of(self, ids: Iterable[str]) -> dict[str, Outcome]:
+        known = self._outcomes
+        return {id_: known[id_] for id_ in ids if id_ in known} if known else {}
+
+    def _taken(self, results: list[Any], settled: list[Settled], queued: int) -> None:
         del results[: len(settled)]
+        if self._outcomes:
+            for one in settled:
+                self._outcomes.pop(one.id, None)
         self._on_settled(settled)
+        if queued:
+            self._on_outcomes()
+
+
+def _is_ordered(letter: DeadLetter) -> bool:
+    return letter.delivery is not None and letter.delivery.is_ordered

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from actionmap.deliver.outcome import dead_letter_of, tell_dead
+from actionmap.deliver.consequences import dead_letter_of, tell_dead
 from actionmap.deliver.owned import Owned
 from actionmap.deliver.parking import AT_ONCE, Entry, Gap, Parking
 from actionmap.deliver.retry import is_too_old
-from actionmap.delivery import DeadLetter, Delivery, decode_delivery, encode
+from actionmap.delivery import DeadLetter, Delivery, decode_delivery, encode, outcome_of
 from actionmap.errors import Unreachable
 from actionmap.store.protocols import Parked
 from actionmap.telemetry import logger
@@ -74,9 +74,11 @@ class Unparker:
 
     async def _move(self, found: Parked, result: _Sorted) -> float:
         end = max((offset + 1 for offset, _ in result.again), default=-1)
+        told = {one.id: outcome_of(one.delivery, "webhook_failed", one.at) for one in result.bury if one.delivery}
         moved = await self._parking.store.unpark(
-            self._owned.number, position=found.position, to=result.to, end=end, owe=result.owe, bury=result.bury
-        )
+            self._owned.number, position=found.position, to=result.to, end=end, owe=result.owe, bury=result.bury,
+            outcomes=told,
+        )  # fmt: skip
         if moved:
             for letter in result.bury:
                 tell_dead(letter, self._parking.metrics)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
-from typing import Protocol
-
-import msgspec
+from typing import Any
 
 from actionmap.catalog.models.integration import Integration
-from actionmap.deliver.outcome import Outcomes
+from actionmap.deliver.breaker import FIRST_PAUSE_MS
+from actionmap.deliver.consequences import Consequences
+from actionmap.deliver.dispatch import Dispatch, Sender
+from actionmap.deliver.health import Health
 from actionmap.deliver.owned import Owned
 from actionmap.deliver.parking import Parker, Parking
-from actionmap.deliver.queue import Queue, Waiting
-from actionmap.deliver.retry import is_too_old
+from actionmap.deliver.queue import Waiting
 from actionmap.deliver.settle import STORE_AWAY, backoff_s
 from actionmap.deliver.unparking import Unparker
 from actionmap.delivery import Attempt, Delivery
 from actionmap.process import cancel
+from actionmap.store.integrations import MemoryIntegrations
 from actionmap.store.protocols import Leased, Outbox
 from actionmap.telemetry import Metrics, logger
 
@@ -27,30 +28,15 @@ from actionmap.telemetry import Metrics, logger
 BATCH = 128
 #: Leases asked for at once, over all partitions; the others wait in turn.
 LEASES_AT_ONCE = 4
-#: Deliveries that wait in memory, over all integrations; the others wait in the outbox.
-MOST_WAITING = 2048
 #: Seconds after which a partition is looked at again in any case.
 LOOK_AGAIN_S = 5.0
-#: When a delivery whose integration is inactive is looked at again: 5 s later; many, 5 ms apart, at most 5 min later.
-HELD_MS, HELD_GAP_MS, HELD_LONGEST_MS = 5_000, 5.0, 300_000
-#: When a delivery whose integration is busy is looked at again.
-BUSY_MS, BUSY_LONGEST_MS = 250, 10_000
 #: Seconds between two batches when the first one started nothing: so a long backlog of a busy integration is passed
 #: over quickly, for the sake of what lies behind it, but not at the cost of everything else.
 SWEEP_S = 0.005
 #: How long a delivery is ours, in milliseconds: longer than any attempt takes, since nobody else may send it meanwhile.
 LEASE_MS = 90_000
-#: What is left of a lease, beyond the attempt's own timeout, when an attempt starts.
-LEASE_MARGIN_MS = 5_000
 #: Seconds that the last results may take to reach the store when the worker stops.
 SETTLE_GRACE_S = 5.0
-
-
-class Sender(Protocol):
-    """Makes attempts."""
-
-    async def send(self, delivery: Delivery, integration: Integration) -> Attempt:
-        """Make one attempt; within the delivery's timeout, and without raising for what a receiver does."""
 
 
 class DeliveryWorker:
@@ -61,12 +47,17 @@ class DeliveryWorker:
         find_integration: The integration of that name as defined now, or None.
         sender: Makes the attempts.
         clock: Milliseconds since 1970.
+        monotonic: Seconds of a clock that nobody sets.
         random: Numbers in [0, 1), for jitter.
         metrics: Where attempts are counted.
         on_attempt: Called after each attempt, with the delivery as it stands then; its errors are logged.
         max_in_flight: Requests in flight, over all integrations.
+        breaker_pause_ms: How long nothing goes to a receiver that fails, the first time.
         lease_ms: How long a delivery is ours; longer than any attempt takes.
         parking: Where deliveries beyond an integration's share wait; None: they all wait in the outbox.
+        listened_to: Names of the outcomes that maps ask for.
+        health: How the integrations are doing; kept in memory alone when not given.
+        on_outcomes: Called with the partition for whose visitors outcomes are in the store.
     """
 
     def __init__(
@@ -76,32 +67,43 @@ class DeliveryWorker:
         find_integration: Callable[[str], Integration | None],
         sender: Sender,
         clock: Callable[[], int],
+        health: Health | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float],
         metrics: Metrics,
         on_attempt: Callable[[Delivery, Attempt], None] | None = None,
         max_in_flight: int = 256,
+        breaker_pause_ms: int = FIRST_PAUSE_MS,
         lease_ms: int = LEASE_MS,
         parking: Parking | None = None,
+        listened_to: Callable[[], Collection[str]] = frozenset,
+        on_outcomes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._outbox = outbox
-        self._find_integration = find_integration
-        self._sender = sender
         self._clock = clock
-        self._metrics = metrics
-        self._outcomes = Outcomes(clock, random, metrics, on_attempt)
-        self._max_in_flight = max_in_flight
+        self._health = health or Health(MemoryIntegrations(), "")
+        self._on_outcomes = on_outcomes
+        self._dispatch = Dispatch(
+            find_integration=find_integration,
+            sender=sender,
+            consequences=Consequences(clock, random, metrics, on_attempt, listened_to),
+            health=self._health,
+            start=self._start,
+            clock=clock,
+            monotonic=monotonic,
+            random=random,
+            metrics=metrics,
+            max_in_flight=max_in_flight,
+            breaker_pause_ms=breaker_pause_ms,
+        )
+        self._health.breakers = self._dispatch.breakers
         self._lease_ms = lease_ms
         self._log = logger("deliver")
         self._parking = parking
         if parking is not None:
-            parking.takes_more = self._takes_more
+            parking.takes_more = self._dispatch.takes_more
         self._owned: dict[int, Owned] = {}
         self._parkers: dict[int, Parker] = {}
-        self._queues: defaultdict[str, Queue[Owned]] = defaultdict(Queue)
-        self._in_flight = 0
-        self._waiting = 0
-        self._has_slot = asyncio.Event()
-        self._has_slot.set()
         self._turns = asyncio.Semaphore(LEASES_AT_ONCE)
         self._stopping = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -111,7 +113,7 @@ class DeliveryWorker:
     def own(self, partition: int) -> None:
         """From now on send what ``partition`` owes."""
         if partition not in self._owned:
-            owned = self._owned[partition] = Owned(partition, self._outbox, self._clock)
+            owned = self._owned[partition] = Owned(partition, self._outbox, self._clock, self._on_outcomes)
             if self._parking is not None:
                 self._parkers[partition] = Parker(self._parking, owned, Unparker(self._parking, owned))
             self._begin(owned)
@@ -133,6 +135,8 @@ class DeliveryWorker:
 
     async def run(self) -> None:
         """Send until `stop`. A store that is away is asked again; what is not meant to happen is raised."""
+        # Not in the group: redis-py may swallow its one cancellation.
+        watching = asyncio.create_task(self._health.run(), name="integrations' health")
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 for owned in self._owned.values():
@@ -140,6 +144,7 @@ class DeliveryWorker:
                 await self._stopping.wait()
         finally:
             self._tasks = None
+            await cancel(watching)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Start nothing more, let requests in flight end for ``grace_s`` seconds, cut off the rest, settle results.
@@ -147,7 +152,7 @@ class DeliveryWorker:
         Nothing is lost: what was cut off or could not be settled comes back when its lease ends, under the same id.
         """
         self._stopping.set()
-        self._has_slot.set()
+        self._dispatch.close()
         for partition in list(self._owned):
             self.disown(partition)
         await _wait_then_cancel(self._attempts, grace_s)
@@ -168,13 +173,7 @@ class DeliveryWorker:
         """Put back what waits, so that the next owner need not wait for the leases to end."""
         owned.ours = False
         owned.woken.set()
-        now = self._clock()
-        for queue in self._queues.values():
-            mine = [waiting for waiting in queue.waiting if waiting.owner is owned]
-            for waiting in mine:
-                queue.waiting.remove(waiting)
-                self._waiting -= 1
-                owned.put_back(waiting, now)
+        self._dispatch.put_back(owned)
         owned.count(0)
 
     async def _lease_from(self, owned: Owned) -> None:
@@ -202,15 +201,15 @@ class DeliveryWorker:
         try:
             async with self._turns:
                 # All slots taken: nobody leases, what is owed waits in the store.
-                await self._has_slot.wait()
+                await self._dispatch.has_slot.wait()
                 if not owned.ours:
                     return 0.0
                 now = self._clock()
                 leased = await self._outbox.lease(owned.number, now=now, limit=BATCH, lease_ms=self._lease_ms)
             mine = owned.take(leased.deliveries, now + self._lease_ms)
-            in_flight = self._in_flight
+            in_flight = self._dispatch.in_flight
             await self._admit_durable(owned, mine, leased.owed)
-            return self._pause_s(leased, started=self._in_flight > in_flight)
+            return self._pause_s(leased, started=self._dispatch.in_flight > in_flight)
         finally:
             owned.count(-1)
 
@@ -226,7 +225,7 @@ class DeliveryWorker:
             leased = parker.set_aside(leased, owed)
         for waiting in leased:
             if owned.ours:
-                self._admit(waiting)
+                self._dispatch.admit(waiting)
             else:
                 # Disowned meanwhile, and somebody else is waiting for it.
                 owned.put_back(waiting, self._clock())
@@ -248,114 +247,14 @@ class DeliveryWorker:
         due_in_s = (leased.next_due - self._clock()) / 1000
         return min(max(due_in_s, 0.0 if started else SWEEP_S), LOOK_AGAIN_S)
 
-    # --- from leased to in flight
-
-    def _admit(self, waiting: Waiting[Owned]) -> None:
-        """Start an attempt, or let the delivery wait here, or put it back, or give it up."""
-        delivery, owned = waiting.delivery, waiting.owner
-        queue = self._queues[delivery.integration]
-        integration = self._find_integration(delivery.integration)
-        if integration is None:
-            self._outcomes.bury(
-                owned, delivery, "integration-gone", f"there is no integration {delivery.integration} any more"
-            )
-        elif not integration.active:
-            self._hold(owned, delivery, queue)
-        elif (size := _size(delivery)) > integration.limits.max_body_bytes:
-            detail = f"the body has {size} bytes, the integration takes {integration.limits.max_body_bytes}"
-            self._outcomes.bury(owned, delivery, "body-too-large", detail)
-        elif self._is_free(queue, integration):
-            self._start(owned, delivery, integration, queue)
-        elif self._waiting < MOST_WAITING and queue.has_room(integration.limits.concurrency):
-            queue.waiting.append(waiting)
-            self._waiting += 1
-        else:
-            concurrency = integration.limits.concurrency
-            at = queue.later(self._clock(), concurrency=concurrency, soonest_ms=BUSY_MS, longest_ms=BUSY_LONGEST_MS)
-            owned.settler.keep(delivery, at)
-        if integration is not None and integration.active:
-            queue.held = False
-
-    def _is_free(self, queue: Queue[Owned], integration: Integration) -> bool:
-        return self._in_flight < self._max_in_flight and queue.in_flight < integration.limits.concurrency
-
-    def _takes_more(self, name: str) -> bool:
-        """Whether one more delivery for that integration would be sent at once, and with success, as far as we know."""
-        integration, queue = self._find_integration(name), self._queues.get(name)
-        return integration is None or (integration.active and (queue is None or queue.is_idle))
-
-    def _hold(self, owned: Owned, delivery: Delivery, queue: Queue[Owned]) -> None:
-        now = self._clock()
-        if is_too_old(delivery, now):
-            self._outcomes.bury(
-                owned, delivery, "too-old", f"the integration {delivery.integration} was inactive too long"
-            )
-            return
-        if not queue.held:
-            queue.held = True
-            self._log.warning("delivery.held", integration=delivery.integration, reason="the integration is inactive")
-        at = queue.spread(now, gap_ms=HELD_GAP_MS, soonest_ms=HELD_MS, longest_ms=HELD_LONGEST_MS)
-        owned.settler.keep(msgspec.structs.replace(delivery, last_error="held: the integration is inactive"), at)
-
-    def _start_waiting(self, queue: Queue[Owned]) -> None:
-        while queue.waiting and not self._stopping.is_set():
-            head = queue.waiting[0]
-            integration = self._find_integration(head.delivery.integration)
-            if integration is not None and integration.active and not self._is_free(queue, integration):
-                return
-            queue.waiting.popleft()
-            self._waiting -= 1
-            now = self._clock()
-            if now + 1000 * head.delivery.timeout_s + LEASE_MARGIN_MS > head.lease_ends:
-                # Its lease could end before the attempt does, and somebody else would send it meanwhile.
-                head.owner.put_back(head, now)
-            else:
-                self._admit(head)
-
-    # --- attempts
-
-    def _start(self, owned: Owned, delivery: Delivery, integration: Integration, queue: Queue[Owned]) -> None:
+    def _start(self, attempt: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._tasks is None:
-            return  # run() is over; the lease brings the delivery back
-        self._count(owned, queue, 1)
-        task = self._tasks.create_task(self._attempt(owned, delivery, integration, queue))
+            attempt.close()
+            return None
+        task = self._tasks.create_task(attempt)
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
-
-    def _count(self, owned: Owned, queue: Queue[Owned], change: int) -> None:
-        queue.in_flight += change
-        owned.count(change)
-        self._in_flight += change
-        self._metrics.in_flight.inc(change)
-        if self._in_flight < self._max_in_flight or self._stopping.is_set():
-            self._has_slot.set()
-        else:
-            self._has_slot.clear()
-
-    async def _attempt(self, owned: Owned, delivery: Delivery, integration: Integration, queue: Queue[Owned]) -> None:
-        try:
-            try:
-                attempt = await self._sender.send(delivery, integration)
-            except Exception as error:
-                # A fault of ours costs this delivery an attempt; it must not end the worker.
-                self._log.exception("delivery.fault", id=delivery.id, integration=delivery.integration)
-                attempt = Attempt("retry", error=f"a fault inside actionmap: {type(error).__name__}")
-            queue.finished(attempt.duration_s, failed=attempt.outcome == "retry")
-            self._outcomes.settle(owned, delivery, attempt)
-        finally:
-            was_full = self._in_flight >= self._max_in_flight
-            self._count(owned, queue, -1)
-        if was_full:
-            # The slot belongs to everybody: first to who has the fewest.
-            for other in sorted(self._queues.values(), key=lambda one: one.in_flight):
-                self._start_waiting(other)
-        else:
-            self._start_waiting(queue)
-
-
-def _size(delivery: Delivery) -> int:
-    """Bytes of the body. One that is no UTF-8 is refused by the sender, not here, where it would stop the partition."""
-    return len((delivery.body or "").encode("utf-8", "surrogatepass"))
+        return task
 
 
 async def _wait_then_cancel(tasks: set[asyncio.Task[None]], seconds: float) -> None:

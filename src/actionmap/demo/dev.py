@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from actionmap.app import build_api
+from actionmap.app import build_api, egress_words
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.screen import printable
 from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
@@ -45,7 +45,7 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
         reserved.close()
         watchers = Watchers(on_attempt=on_attempt)
         async with open_stack(data, definitions, watchers, tell, broker_port=broker_port, keep_received=0) as stack:
-            api = build_api(stack.parts, stack.producer, stack.partitions, open_access=True,
+            api = build_api(stack.parts, stack.producer, stack.partitions, stack.engine.sender, open_access=True,
                             secret_is_set=stack.secret_is_set)  # fmt: skip
             # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.
             api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
@@ -69,6 +69,7 @@ async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callabl
     tell(f"Kafka       {settings.kafka_bootstrap_servers}, topic {settings.events_topic}")
     tell(f"Redis       {settings.redis_url}")
     tell(f"receiver    {stack.receiver.url}   (gets the webhooks of integrations with sample hosts: *.example.com, …)")
+    tell(f"egress      {egress_words(settings)}")
     tell(f"data        {data}")
     maps = len(stack.parts.registry.rulebook.maps)
     tell(f"ready: {maps} active action maps. Ctrl-C stops.")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import hashlib
 import hmac
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 from aiohttp import web
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from actionmap.process import wall_clock
 
 Scheme = Literal["standardWebhooks", "xHubSignature", "xHubSignature256"]
+
+#: Where a POST is answered with an access token, and not kept.
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - where tokens come from
+_ACCESS_TOKEN = {"access_token": "sample", "token_type": "Bearer", "expires_in": 3600}
 
 #: Seconds by which the time in a signature may differ from ours.
 TOLERANCE_S = 300
@@ -88,6 +96,8 @@ class Receiver:
         return list(self.requests)
 
     async def _receive(self, request: web.Request) -> web.Response:
+        if request.method == "POST" and request.path.endswith(TOKEN_PATH):
+            return web.json_response(_ACCESS_TOKEN)
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         status = 200 if self._is_genuine(request.path, headers, body) else 401
@@ -120,7 +130,7 @@ def is_genuine(scheme: Scheme, secret: str, headers: Mapping[str, str], body: by
 
     Args:
         scheme: How it should be signed.
-        secret: The shared secret; after ``whsec_`` it is base64.
+        secret: The shared secret; after ``whsec_`` it is base64, after ``whsk_`` an ed25519 key in base64.
         headers: The request's headers, names in lower case.
         body: The request's body.
         now_s: Seconds since 1970.
@@ -136,7 +146,19 @@ def is_genuine(scheme: Scheme, secret: str, headers: Mapping[str, str], body: by
     if not (sent_at.isascii() and sent_at.isdigit() and abs(now_s - int(sent_at)) <= TOLERANCE_S):
         return False
     signed = b".".join((headers.get("webhook-id", "").encode(), sent_at.encode(), body))
+    if secret.startswith("whsk_"):
+        return _is_signed_1a(secret, headers.get("webhook-signature", ""), signed)
     expected = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
     # Several signatures may stand side by side while a secret is being changed.
     given = headers.get("webhook-signature", "").split(" ")
     return any(hmac.compare_digest(expected.encode(), one.encode()) for one in given)
+
+
+def _is_signed_1a(secret: str, signatures: str, signed: bytes) -> bool:
+    public = Ed25519PrivateKey.from_private_bytes(base64.b64decode(secret[5:] + "==")[:32]).public_key()
+    for version, _, signature in (one.partition(",") for one in signatures.split(" ")):
+        with suppress(InvalidSignature, binascii.Error):
+            if version == "v1a":
+                public.verify(base64.b64decode(signature), signed)
+                return True
+    return False

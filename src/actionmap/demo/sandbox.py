@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from actionmap.catalog.models import Integration
-from actionmap.catalog.models.integration import SECRET_REFERENCE
-from actionmap.deliver.worker import Sender
+from actionmap.catalog.models.auth import OAuth2ClientCredentials
+from actionmap.catalog.places import split_base_url, without_places
+from actionmap.deliver.credentials import SecretReader
+from actionmap.deliver.dispatch import Sender
 from actionmap.delivery import Attempt, Delivery
-from actionmap.demo.receiver import Receiver, Scheme
+from actionmap.demo.receiver import TOKEN_PATH, Receiver, Scheme
+from actionmap.errors import SettingsError
 
 _SAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example", "test", "invalid")
 
 
 def is_sample(integration: Integration) -> bool:
     """True when the integration's host is one that is kept for samples."""
-    host = (urlsplit(integration.base_url).hostname or "").rstrip(".")
+    host = (urlsplit(without_places(integration.base_url)).hostname or "").rstrip(".")
     return any(host == domain or host.endswith(f".{domain}") for domain in _SAMPLE_DOMAINS)
 
 
@@ -33,14 +37,14 @@ def add_sample_secrets(values: dict[str, str], integrations: Iterable[Integratio
                 values[name] = values.get(name) or f"whsec_{secrets.token_hex(16)}"
 
 
-def signed_paths(integrations: Iterable[Integration], values: dict[str, str]) -> dict[str, tuple[Scheme, str]]:
-    """For the receiver: path prefix of each sample integration that signs → its scheme and secret."""
+def signed_paths(integrations: Iterable[Integration], read: SecretReader) -> dict[str, tuple[Scheme, str]]:
+    """For the receiver: path prefix of each sample integration that signs in the usual header → scheme and secret."""
     signed: dict[str, tuple[Scheme, str]] = {}
     for integration in integrations:
         signing = integration.signing
-        match = SECRET_REFERENCE.match(signing.secret or "")
-        if is_sample(integration) and signing.scheme != "none" and match:
-            signed[f"/{integration.name}/"] = (signing.scheme, values[match[1]])
+        if is_sample(integration) and signing.scheme != "none" and signing.header is None:
+            with suppress(SettingsError):  # its attempts say so
+                signed[f"/{integration.name}/"] = (signing.scheme, read(signing.in_use[0]))
     return signed
 
 
@@ -64,6 +68,10 @@ class SandboxSender:
         if not is_sample(integration):
             return await self._outward.send(delivery, integration)
         add_sample_secrets(self._values, [integration])
-        path = urlsplit(integration.base_url).path.rstrip("/")
-        moved = integration.model_copy(update={"base_url": f"{self._receiver.url}/{integration.name}{path}"})
+        path = split_base_url(integration.base_url)[1].rstrip("/")
+        base = f"{self._receiver.url}/{integration.name}"
+        auth = integration.auth
+        if isinstance(auth, OAuth2ClientCredentials):
+            auth = auth.model_copy(update={"token_url": base + TOKEN_PATH})
+        moved = integration.model_copy(update={"base_url": base + path, "auth": auth})
         return await self._to_receiver.send(delivery, moved)

@@ -16,9 +16,9 @@ from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions, located, parse_documents
 from actionmap.catalog.plan import Change, plan
 from actionmap.collect.producer import EventProducer
+from actionmap.deliver.credentials import environment_secrets
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
-from actionmap.deliver.request import environment_secrets
 from actionmap.demo.receiver import Receiver
 from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
@@ -26,6 +26,7 @@ from actionmap.engine import Engine, Options, Watchers
 from actionmap.errors import DefinitionError
 from actionmap.process import wall_clock
 from actionmap.settings import load_settings
+from actionmap.vault import new_key
 
 #: Enough to see visitors spread, few enough to start at once.
 EMBEDDED_PARTITIONS = 4
@@ -110,6 +111,7 @@ async def open_stack(
             redis_url=redis_url,
             events_topic_partitions=EMBEDDED_PARTITIONS,
             kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000,
+            secrets_key=os.environ.get("ACTIONMAP_SECRETS_KEY") or _kept_key(data / "secrets.key"),
         )
         async with open_parts(settings) as parts:
             if rules is not None:
@@ -122,15 +124,24 @@ async def open_stack(
                 yield stack
 
 
+def _kept_key(file: Path) -> str:
+    """The key for secrets that ``file`` holds; made and written when there is none."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(new_key(), encoding="ascii")
+    return file.read_text(encoding="ascii")
+
+
 @asynccontextmanager
 async def _connected(parts: Parts, options: Options, keep_received: int | None) -> AsyncIterator[Stack]:
     """Receiver, producer and engine on top of ``parts``; sample webhooks go to the receiver."""
     settings, values = parts.settings, dict(os.environ)
     partitions = await prepare_topic(settings)
     add_sample_secrets(values, integrations_of(parts))
+    read = environment_secrets(values, settings.vault)
     async with (
-        Receiver(signed_paths(integrations_of(parts), values), keep=keep_received) as receiver,
-        HttpSender(EgressGuard(("127.0.0.1",)), environment_secrets(values), clock=wall_clock) as to_receiver,
+        Receiver(signed_paths(integrations_of(parts), read), keep=keep_received) as receiver,
+        HttpSender(EgressGuard(("127.0.0.1",)), read, clock=wall_clock) as to_receiver,
         await open_producer(settings, options.log_name) as producer,
     ):
         options.wrap_sender = lambda sender: SandboxSender(receiver, values, to_receiver, sender)
@@ -146,7 +157,8 @@ async def apply_rules(parts: Parts, wanted: Definitions) -> list[Change]:
     Raises:
         DefinitionError: together with those already stored they do not compile.
     """
+    wanted = parts.registry.sealed(wanted)
     changes = [some for some in plan(parts.registry.definitions, wanted, prune=False) if some.action != "unchanged"]
     if changes:
-        await parts.registry.change({change.key: wanted[change.key] for change in changes})
+        await parts.registry.write({change.key: wanted[change.key] for change in changes}, frozenset())
     return changes

@@ -13,9 +13,10 @@ from actionmap.catalog.rulebook import NO_MEMORIES, CompiledMap, Rulebook
 from actionmap.catalog.windows import Sequence
 from actionmap.decide import Policy, Timeline, decide
 from actionmap.decide.checks import CHECKS, Match
+from actionmap.decide.judge import scope_of_outcome
 from actionmap.decide.observe import observe
 from actionmap.errors import NotFound
-from actionmap.event import Event, to_rfc3339
+from actionmap.event import OUTCOME_EVENTS, RESERVED_EVENTS, Event, to_rfc3339
 from actionmap.explain.explanation import Check, Explanation, Lookup
 from actionmap.explain.trigger import TriggerWalk
 from actionmap.visitor import Visitor
@@ -48,6 +49,22 @@ class Explainer:
         _run(timeline, event.time - 1)
         return timeline.visitors.get(event.visitor_id), timeline.stream_time
 
+    def scope_of_event(self, event: Event, before: Visitor | None, stream_time: int) -> Scope:
+        """What lookups read for ``event``, whose visitor was as ``before``."""
+        if event.name in OUTCOME_EVENTS:
+            return scope_of_outcome(before, event)
+        return observe(before, event, self._rulebook, max(stream_time, event.time), self._policy)
+
+    def scope_of_visitor(self, visitor: Visitor, latest: Event) -> Scope:
+        """What lookups read of the present state of ``visitor``, whose ``latest`` event is given.
+
+        Raises:
+            NotFound: the visitor has had no session.
+        """
+        if visitor.session is None:
+            raise NotFound(f"nothing has happened yet that the visitor {visitor.id!r} could be judged by")
+        return Scope(latest, visitor, visitor.session)
+
     def of_event(self, name: str, event: Event, before: Visitor | None, stream_time: int = -1) -> Explanation:
         """Why the map fires for ``event`` or does not, for its visitor as it was ``before``.
 
@@ -57,14 +74,18 @@ class Explainer:
         return self._of_event([name], event, before, stream_time)[0]
 
     def all_of_event(self, event: Event, before: Visitor | None, stream_time: int = -1) -> list[Explanation]:
-        """All active maps for ``event``, those that fire first, then by how little keeps them from it."""
-        return _ranked(self._of_event([one.name for one in self._rulebook.maps], event, before, stream_time))
+        """All active maps for ``event``, those that fire first, then by how little keeps them from it.
+
+        Of the outcome of a delivery, those that ask for it by its name: no others are judged.
+        """
+        names = [one.name for one in self._rulebook.maps if _is_judged(one, event)]
+        return _ranked(self._of_event(names, event, before, stream_time))
 
     def _of_event(
         self, names: Iterable[str], event: Event, before: Visitor | None, stream_time: int
     ) -> list[Explanation]:
         decision = decide(event, before, self._rulebook, stream_time, self._policy)
-        scope = observe(before, event, self._rulebook, max(stream_time, event.time), self._policy)
+        scope = self.scope_of_event(event, before, stream_time)
         basis = "this event" if before is not None else "this event, the first of its visitor"
         told = {verdict.action_map: verdict for verdict in decision.verdicts}
         found = []
@@ -74,6 +95,9 @@ class Explainer:
                 made = _with(made, decision.outcome, "")
             elif name in told:
                 made = _with(made, told[name].reason, told[name].detail)
+            action_map = self._rulebook.by_name.get(name)
+            if action_map is not None and not _is_judged(action_map, event):
+                made = _with(made, "condition-false", f"only maps that name {event.name} are judged at it")
             found.append(made)
         return found
 
@@ -90,9 +114,7 @@ class Explainer:
         return _ranked(self._of_visitor([one.name for one in self._rulebook.maps], visitor, latest))
 
     def _of_visitor(self, names: Iterable[str], visitor: Visitor, latest: Event) -> list[Explanation]:
-        if visitor.session is None:
-            raise NotFound(f"nothing has happened yet that the visitor {visitor.id!r} could be judged by")
-        scope = Scope(latest, visitor, visitor.session)
+        scope = self.scope_of_visitor(visitor, latest)
         scope.completed = [
             memory.key for memory in self._rulebook.memories.get(latest.name, NO_MEMORIES).all
             if isinstance(memory, Sequence) and memory.completed_by_newest(scope)
@@ -101,12 +123,22 @@ class Explainer:
         waits = {wait.action_map: wait for wait in visitor.waits}
         found = []
         for name in names:
-            made, wait = self._explain(name, scope, basis), waits.get(name)
+            made, wait = self._at_latest(self._explain(name, scope, basis)), waits.get(name)
             if wait is not None:
                 until = "until the next session" if wait.due is None else f"until {to_rfc3339(wait.due)}"
                 made = _with(made, "waiting", f"for what happened at {to_rfc3339(wait.event.time)}, {until}")
             found.append(made)
         return found
+
+    def _at_latest(self, made: Explanation) -> Explanation:
+        """What the visitor's latest event cannot be is said: no event of the website has a reserved name."""
+        action_map = self._rulebook.by_name.get(made.action_map)
+        reserved = action_map.events & RESERVED_EVENTS if action_map is not None else frozenset()
+        if not reserved or made.reason != "condition-false":
+            return made
+        names = " and ".join(sorted(reserved))
+        give = "; give one as the event to see it" if reserved <= OUTCOME_EVENTS else ""
+        return _with(made, made.reason, f"it fires at {names}, not at the visitor's latest event{give}")
 
     def _explain(self, name: str, scope: Scope, basis: str) -> Explanation:
         definition = self._definitions.get(f"ActionMap/{name}")
@@ -150,6 +182,11 @@ class Explainer:
 
 def _with(made: Explanation, reason: str, detail: str) -> Explanation:
     return replace(made, reason=reason, detail=detail)
+
+
+def _is_judged(action_map: CompiledMap, event: Event) -> bool:
+    """Whether ``event`` may lead to a verdict of the map: outcomes are judged by those alone that name them."""
+    return event.name not in OUTCOME_EVENTS or event.name in action_map.events
 
 
 def _ranked(found: list[Explanation]) -> list[Explanation]:

@@ -6,19 +6,22 @@ from typing import Any
 
 import msgspec
 
-from actionmap.consume.parse import Record, parse_record
-from actionmap.event import Event
+from actionmap.consume.parse import Record, event_of, outcome_asked
+from actionmap.event import OUTCOME_EVENTS, Event
+from actionmap.wire import parse_and_count
 
 
 def given_event(written: Any, number: int, now: int) -> Event:
     """The event that ``written``, a JSON value, is.
 
     Args:
-        written: As it would be sent.
+        written: As it would be sent, or the outcome of a delivery.
         number: Its place among those given; one without an id is ``explain/0/<number>``.
         now: Its time when it has none, in milliseconds since 1970.
 
     Raises:
         Rejected: it is no event.
     """
-    return parse_record(Record("explain", 0, number, now, None, msgspec.json.encode(written))).event
+    value = msgspec.json.encode(written)
+    wire, unknown = parse_and_count(value, reserved=OUTCOME_EVENTS)
+    return outcome_asked(event_of(Record("explain", 0, number, now, None, value), wire, unknown).event)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
@@ -31,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from actionmap.errors import SettingsError, Unreachable
 from actionmap.store.durability import Guarantees, Question, SharedWait, Waits, guarantees_of, worst
+from actionmap.store.scripts import script
 
 #: Codes of error replies that tell of a state of the server, which passes.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
@@ -38,7 +38,7 @@ _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 _WAIT_MS, _PROBE_MS = 4_000, 2_000
 _TOO_EARLY_S = 0.5
 _CONFIG = ("append*", "maxmemory-policy", "no-appendfsync-on-rewrite")
-_MARK = (files(__package__) / "lua" / "mark.lua").read_text()
+_MARK = script("mark")
 #: The key whose server is asked, and what it is asked.
 Asked = tuple[str, Question]
 
@@ -62,10 +62,7 @@ class Connection:
             raise SettingsError("ACTIONMAP_REDIS_URL is not redis://[[user]:password@]host:port/number") from None
         self._plain_url = plain
         self._address = plain.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://").partition("?")[0]
-        self._scripts: Mapping[str, AsyncScript] = {
-            name: self.client.register_script((files(__package__) / "lua" / f"{name}.lua").read_text())
-            for name in scripts
-        }
+        self._scripts: Mapping[str, AsyncScript] = {name: self.client.register_script(script(name)) for name in scripts}
         self._waits: dict[str, SharedWait] = {}
         self._waiters: dict[str, Any] = {}
         self._profile: str | None = None

@@ -10,10 +10,27 @@ from secrets import token_hex
 
 from msgspec.structs import replace
 
-from actionmap.delivery import DeadLetter, Delivery
+from actionmap.delivery import DeadLetter, Delivery, Outcomes, encode
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Changes, Commit, Due, Fence, Halt, Leased, Parked, Resume, Revision
+from actionmap.store.integrations import MemoryIntegrations
+from actionmap.store.journal import MemoryJournal
+from actionmap.store.line import Lines
+from actionmap.store.lookups import MemoryLookups
+from actionmap.store.protocols import (
+    NO_OUTCOMES,
+    NOT_YET,
+    Applied,
+    Changes,
+    Commit,
+    Due,
+    Fence,
+    Halt,
+    Leased,
+    Parked,
+    Resume,
+    Revision,
+)
 
 
 @dataclass(slots=True)
@@ -25,12 +42,24 @@ class _Partition:
     due: dict[str, int] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     dead: dict[str, DeadLetter] = field(default_factory=dict)
+    outcomes: list[bytes] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
     parked_from: int = -1
     parked_to: int = -1
     parked: Counter[str] = field(default_factory=Counter)
 
     def knows(self, id_: str) -> bool:
         return id_ in self.settled or id_ in self.owed or id_ in self.dead
+
+    def settle(self, id_: str, outcomes: Outcomes, now: int) -> int:
+        """It is not owed any more; answers how many outcomes were queued."""
+        was_owed = self.owed.pop(id_, None) is not None
+        self.due.pop(id_, None)
+        self.due.update(dict.fromkeys(self.lines.leave(id_), now))
+        if not was_owed or id_ not in outcomes:
+            return 0
+        self.outcomes.append(encode(outcomes[id_]))
+        return 1
 
     def uncount(self, integration: str) -> None:
         self.parked[integration] = max(0, self.parked[integration] - 1)
@@ -43,9 +72,13 @@ class _Partition:
 class MemoryStore:
     """All roles of `protocols.Store`, in one process."""
 
-    def __init__(self, *, outbox_cap: int = 20_000) -> None:
+    def __init__(self, *, outbox_cap: int = 20_000, ordered_cap: int = 4_000, journal: int = 1_000) -> None:
         self._partitions: dict[int, _Partition] = defaultdict(_Partition)
         self._outbox_cap = outbox_cap
+        self._ordered_cap = ordered_cap
+        self.integrations = MemoryIntegrations()
+        self.lookups = MemoryLookups()
+        self.journal = MemoryJournal(journal)
         self._revision = 0
         self._definitions: dict[str, bytes] = {}
         #: The keys that each write changed.
@@ -115,22 +148,26 @@ class MemoryStore:
     async def apply(self, partition: int, commit: Commit) -> Applied:
         part = self._partitions[partition]
         if part.fence.token == commit.token:
-            return Applied("ok", "", part.next_due)
+            return Applied("ok", "", part.next_due, len(part.outcomes))
         if part.fence.token != commit.expected_token:
+            return Applied("mismatch", part.fence.owner)
+        if part.outcomes[: commit.outcomes_taken][-1:] != [commit.last_outcome][: commit.outcomes_taken]:
             return Applied("mismatch", part.fence.owner)
         if commit.revision < part.fence.revision:
             return Applied("rules-old")
         if commit.deliveries and len(part.owed) >= self._outbox_cap:
             return Applied("full")
+        del part.outcomes[: commit.outcomes_taken]
         part.visitors.update(commit.visitors)
         for visitor_id, due in commit.timers:
             part.timers.pop(visitor_id, None)
             if due is not None:
                 part.timers[visitor_id] = due
+        given_up = 0
         for delivery in commit.deliveries:
             if not part.knows(delivery.id):
-                part.owed[delivery.id] = delivery
-                part.due[delivery.id] = delivery.owed_at
+                given_up += self._owe(part, delivery)
+        part.outcomes += [encode(one) for id_, one in commit.outcomes.items() if id_ not in part.dead]
         part.dead.update((letter.id, letter) for letter in commit.dead_letters)
         part.fence = replace(
             part.fence,
@@ -141,7 +178,25 @@ class MemoryStore:
             stream_time_at=commit.stream_time_at,
             fingerprint=commit.fingerprint,
         )
-        return Applied("ok", "", part.next_due)
+        return Applied("ok", "", part.next_due, len(part.outcomes), given_up)
+
+    def _owe(self, part: _Partition, delivery: Delivery) -> bool:
+        """Owe ``delivery``; True when it is given up instead, because too many wait for its integration."""
+        owed = sum(other.integration == delivery.integration for other in part.owed.values())
+        if delivery.is_ordered and owed >= self._ordered_cap:
+            detail = f"{self._ordered_cap} deliveries to the integration wait already, and ordered ones are not parked"
+            part.dead[delivery.id] = DeadLetter(
+                id=delivery.id,
+                kind="delivery",
+                reason="line-full",
+                detail=detail,
+                at=delivery.owed_at,
+                delivery=delivery,
+            )
+            return True
+        part.owed[delivery.id] = delivery
+        part.due[delivery.id] = NOT_YET if part.lines.join(delivery) else delivery.owed_at
+        return False
 
     async def durable_offset(self, partition: int) -> int:
         return self._partitions[partition].fence.offset
@@ -157,33 +212,38 @@ class MemoryStore:
         owed = await self.owed_by_integration(partition)
         return Leased([part.owed[id_] for _, id_ in ready], min(part.due.values(), default=None), owed)
 
-    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
-        part = self._partitions[partition]
-        for delivery in deliveries:
-            part.owed.pop(delivery.id, None)
-            part.due.pop(delivery.id, None)
-            part.settled.add(delivery.id)
+    async def outcomes(self, partition: int, token: str, *, limit: int) -> list[bytes]:
+        self._check(partition, token)
+        return self._partitions[partition].outcomes[:limit]
 
-    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
+    async def ack(
+        self, partition: int, deliveries: Sequence[Delivery], *, now: int, outcomes: Outcomes = NO_OUTCOMES
+    ) -> int:
+        part = self._partitions[partition]
+        part.settled.update(delivery.id for delivery in deliveries)
+        self.journal.note(partition, [delivery for delivery in deliveries if delivery.id in part.owed])
+        return sum(part.settle(delivery.id, outcomes, now) for delivery in deliveries)
+
+    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]], *, now: int) -> None:
         part = self._partitions[partition]
         for delivery, due in retries:
             if delivery.id in part.owed:
                 part.owed[delivery.id] = delivery
                 part.due[delivery.id] = due
+                if not delivery.is_sync:
+                    part.due.update(dict.fromkeys(part.lines.answered(delivery.id), now))
 
-    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter]) -> None:
+    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter], outcomes: Outcomes = NO_OUTCOMES) -> int:
         part = self._partitions[partition]
-        for letter in dead_letters:
-            part.owed.pop(letter.id, None)
-            part.due.pop(letter.id, None)
-            part.dead[letter.id] = letter
+        part.dead.update((letter.id, letter) for letter in dead_letters)
+        return sum(part.settle(letter.id, outcomes, letter.at) for letter in dead_letters)
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
         part = self._partitions[partition]
         dead = [delivery for delivery in deliveries if part.dead.pop(delivery.id, None) is not None]
         for delivery in dead:
             part.owed[delivery.id] = delivery
-            part.due[delivery.id] = now
+            part.due[delivery.id] = max(now, delivery.owed_at)
         return len(dead)
 
     async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
@@ -202,9 +262,17 @@ class MemoryStore:
     async def outbox_size(self, partition: int) -> int:
         return len(self._partitions[partition].owed)
 
-    async def owed(self, partition: int, *, limit: int) -> list[Delivery]:
+    async def owed(self, partition: int, *, limit: int, due_from: int = 0) -> list[Delivery]:
         part = self._partitions[partition]
-        return [part.owed[id_] for id_ in sorted(part.due, key=part.due.__getitem__)[:limit]]
+        ids = [id_ for id_ in sorted(part.due, key=part.due.__getitem__) if part.due[id_] >= due_from]
+        return [part.owed[id_] for id_ in ids[:limit]]
+
+    async def due_times(self, partition: int, ids: Sequence[str]) -> list[int | None]:
+        return [self._partitions[partition].due.get(id_) for id_ in ids]
+
+    async def dead_deliveries(self, partition: int, *, start: int, limit: int) -> list[DeadLetter]:
+        dead = [letter for letter in self._partitions[partition].dead.values() if letter.kind == "delivery"]
+        return sorted(dead, key=lambda letter: (letter.at, letter.id))[start : start + limit]
 
     async def dead_letters(self, partition: int, *, limit: int) -> list[DeadLetter]:
         dead = self._partitions[partition].dead.values()
@@ -239,6 +307,7 @@ class MemoryStore:
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        outcomes: Outcomes = NO_OUTCOMES,
     ) -> bool:
         part = self._partitions[partition]
         if part.parked_from != position:
@@ -250,6 +319,7 @@ class MemoryStore:
         for letter in bury:
             if not part.knows(letter.id):
                 part.dead[letter.id] = letter
+                part.outcomes += [encode(outcomes[letter.id])] if letter.id in outcomes else []
                 part.uncount(letter.delivery.integration if letter.delivery else "")
         part.parked_from, part.parked_to = to, end if is_new_log else max(end, part.parked_to)
         if part.parked_from >= part.parked_to:

@@ -6,16 +6,26 @@ A partition's fence, visitors, outbox and dead letters live in one slot and chan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from actionmap.delivery import DeadLetter, Delivery
+from actionmap.delivery import DeadLetter, Delivery, Outcomes
 from actionmap.store.durability import Guarantees
+from actionmap.store.integrations import IntegrationStore
+from actionmap.store.journal import JournalStore
+from actionmap.store.lookups import LookupStore
 
+#: When a delivery is due that waits for another one of its visitor: once that one says so.
+NOT_YET = 9_000_000_000_000_000
 #: What a person may tell a halted partition to do. ``continue``: go on with the state that is there, leaving out what
 #: cannot be had. ``rebuild``: forget its visitors and evaluate the log again from its beginning.
 Resume = Literal["continue", "rebuild"]
+
+
+#: Nobody is to hear of anything.
+NO_OUTCOMES: Outcomes = MappingProxyType({})
 
 
 class Halt(Struct, frozen=True):
@@ -75,6 +85,12 @@ class Commit(Struct, frozen=True):
     timers: Sequence[tuple[str, int | None]] = ()
     deliveries: Sequence[Delivery] = ()
     dead_letters: Sequence[DeadLetter] = ()
+    #: What dead letters among these tell their visitors, by delivery id.
+    outcomes: Outcomes = {}
+    #: So many of the outcomes that wait have their effects in this commit.
+    outcomes_taken: int = 0
+    #: The last of these as it was read: where another one stands in its place, nothing is applied (``mismatch``).
+    last_outcome: bytes = b""
 
 
 class Applied(Struct, frozen=True):
@@ -87,6 +103,10 @@ class Applied(Struct, frozen=True):
     owner: str = ""
     #: With ``ok``: when the partition's next timer is due; None without one.
     next_due: int | None = None
+    #: With ``ok``: how many outcomes of deliveries wait for this partition.
+    outcomes: int = 0
+    #: With ``ok``: ordered deliveries given up at once (``line-full``), because too many wait for their integration.
+    given_up: int = 0
 
 
 class Due(Struct, frozen=True):
@@ -181,6 +201,13 @@ class PartitionStore(Protocol):
             FenceMoved: the fence holds another token than ``token``.
         """
 
+    async def outcomes(self, partition: int, token: str, *, limit: int) -> list[bytes]:
+        """What deliveries ended with and their visitors do not know yet: the oldest ``limit``, each in its stored form.
+
+        Raises:
+            FenceMoved: the fence holds another token than ``token``.
+        """
+
     async def apply(self, partition: int, commit: Commit) -> Applied:
         """Apply ``commit`` if the fence still holds the token it expects. Calling it twice is calling it once."""
 
@@ -209,19 +236,36 @@ class Outbox(Protocol):
             Unreachable: the store does not say so in time.
         """
 
-    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
-        """These were accepted: remove them, and remember their ids so that a rewind does not owe them again."""
+    async def ack(
+        self, partition: int, deliveries: Sequence[Delivery], *, now: int, outcomes: Outcomes = NO_OUTCOMES
+    ) -> int:
+        """These were accepted: remove them, and remember their ids so that a rewind does not owe them again.
 
-    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
-        """These failed: keep each (as given, with its attempts counted) until the time beside it."""
+        Those that were owed are kept in the journal, as given, without what they do not log.
 
-    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter]) -> None:
-        """These deliveries are given up: move them to the dead letters."""
+        Args:
+            partition: The partition.
+            deliveries: The deliveries.
+            now: Wall clock.
+            outcomes: By delivery id, what their visitors are to hear; queued once, where the delivery was owed.
+
+        Returns:
+            How many outcomes were queued.
+        """
+
+    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]], *, now: int) -> None:
+        """These failed: keep each (as given, with its attempts counted) until the time beside it.
+
+        One that is given as not sync any more does not hold up its visitor's later deliveries any more.
+        """
+
+    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter], outcomes: Outcomes = NO_OUTCOMES) -> int:
+        """These deliveries are given up: move them to the dead letters; ``outcomes`` and result as of `ack`."""
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
         """Owe dead deliveries again, in the form given; those that are not among the dead letters are left out.
 
-        Returns how many are owed again.
+        Each is due at its ``owed_at``, and not before ``now``. Returns how many are owed again.
         """
 
     async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
@@ -236,14 +280,20 @@ class Outbox(Protocol):
     async def outbox_size(self, partition: int) -> int:
         """How many deliveries are owed."""
 
-    async def owed(self, partition: int, *, limit: int) -> list[Delivery]:
-        """Up to ``limit`` owed deliveries, the next due first."""
+    async def owed(self, partition: int, *, limit: int, due_from: int = 0) -> list[Delivery]:
+        """Up to ``limit`` owed deliveries that are due at ``due_from`` or later, the next due first."""
+
+    async def due_times(self, partition: int, ids: Sequence[str]) -> list[int | None]:
+        """When each of the deliveries is due; None of one that is not owed."""
 
     async def delivery(self, partition: int, id_: str) -> Delivery | None:
         """The owed delivery with that id."""
 
     async def dead_letters(self, partition: int, *, limit: int) -> list[DeadLetter]:
         """Up to ``limit`` dead letters, the newest first."""
+
+    async def dead_deliveries(self, partition: int, *, start: int, limit: int) -> list[DeadLetter]:
+        """Up to ``limit`` dead letters of deliveries, the oldest first, after the oldest ``start``."""
 
 
 class ParkingStore(Protocol):
@@ -268,6 +318,7 @@ class ParkingStore(Protocol):
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        outcomes: Outcomes = NO_OUTCOMES,
     ) -> bool:
         """Owe what the log holds from ``position`` to ``to`` again; False, and nothing changes, if it moved meanwhile.
 
@@ -279,6 +330,7 @@ class ParkingStore(Protocol):
             is_new_log: The log ends at ``end``, whatever was known of it.
             owe: Deliveries, in the form parked. Those that are owed, settled or dead stay what they are.
             bury: Those that are given up instead.
+            outcomes: By delivery id, what their visitors are to hear of that.
         """
 
 
@@ -320,6 +372,18 @@ class DefinitionStore(Protocol):
 
 class Store(PartitionStore, Outbox, ParkingStore, DefinitionStore, Protocol):
     """All roles in one, as the implementations play them."""
+
+    @property
+    def integrations(self) -> IntegrationStore:
+        """How the integrations are doing."""
+
+    @property
+    def journal(self) -> JournalStore:
+        """The newest deliveries that were accepted."""
+
+    @property
+    def lookups(self) -> LookupStore:
+        """How often lookups had no value."""
 
     async def ping(self) -> None:
         """Answer.

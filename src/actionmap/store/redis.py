@@ -12,6 +12,7 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{e7}:k    hash    parked: pos offset to read on from, end offset after the last one
     am:{e7}:kn   hash    parked: deliveries of each integration
     am:{e7}:x    zset    ids accepted in the last day
+    am:{e7}:jq   zset    journal: accepted deliveries by time     am:{e7}:j   hash   journal: the deliveries
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
     am:{e7}:w    string  empty; written so that its being on disk can be waited for
@@ -28,15 +29,39 @@ from typing import Any
 
 import msgspec
 
-from actionmap.delivery import DeadLetter, Delivery, decode_dead_letter, decode_delivery, encode
+from actionmap.delivery import (
+    DeadLetter,
+    Delivery,
+    Outcomes,
+    decode_dead_letter,
+    decode_delivery,
+    encode,
+    for_journal,
+)
 from actionmap.errors import Conflict, FenceMoved
 from actionmap.store.connection import Connection
 from actionmap.store.durability import Guarantees
-from actionmap.store.protocols import Applied, Changes, Commit, Due, Fence, Halt, Leased, Parked, Resume, Revision
+from actionmap.store.fence_fields import FENCE_FIELDS, read_fence
+from actionmap.store.integrations import RedisIntegrations
+from actionmap.store.journal import RedisJournal
+from actionmap.store.lookups import RedisLookups
+from actionmap.store.protocols import (
+    NO_OUTCOMES,
+    Applied,
+    Changes,
+    Commit,
+    Due,
+    Fence,
+    Halt,
+    Leased,
+    Parked,
+    Resume,
+    Revision,
+)
 
 _SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
-            "park", "parked", "unpark", "write_definitions", "changed_definitions")  # fmt: skip
-_FENCE_FIELDS = ("o", "tok", "own", "rev", "st", "cid", "np", "fp", "sta", "halt", "res", "reb")
+            "park", "parked", "unpark", "outcomes", "reserve", "report", "reports", "hold", "note", "write_definitions",
+            "changed_definitions")  # fmt: skip
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
 _DEAD_RECORD_CAP = 10_000
@@ -54,9 +79,13 @@ class RedisStore:
         prefix: str = "am",
         visitor_ttl_s: float = 90 * 86_400,
         outbox_cap: int = 20_000,
+        ordered_cap: int = 4_000,
+        journal: int = 1_000,
         clock: Callable[[], int],
     ) -> None:
         """Connect lazily to ``url`` (see `Connection`); ``clock`` gives wall time in milliseconds, for people.
+
+        ``journal``: how many accepted deliveries of each partition are kept.
 
         Raises:
             SettingsError: ``url`` is none that Redis clients take.
@@ -65,9 +94,14 @@ class RedisStore:
         self._redis = self._connection.client
         self._call = self._connection.call
         self._translated = self._connection.translated
+        self.integrations = RedisIntegrations(self._connection, prefix)
+        self.lookups = RedisLookups(self._connection, prefix)
+        self.journal = RedisJournal(self._connection, self._key)
         self._prefix = prefix
         self._visitor_ttl_ms = int(visitor_ttl_s * 1000)
         self._outbox_cap = outbox_cap
+        self._ordered_cap = ordered_cap
+        self._journal_cap = journal
         self._clock = clock
 
     def _key(self, partition: int, name: str) -> str:
@@ -80,7 +114,7 @@ class RedisStore:
 
     async def fence(self, partition: int) -> Fence:
         async with self._translated():
-            return _fence(await self._redis.hmget(self._key(partition, "f"), _FENCE_FIELDS))
+            return read_fence(await self._redis.hmget(self._key(partition, "f"), FENCE_FIELDS))
 
     async def claim(
         self,
@@ -93,7 +127,7 @@ class RedisStore:
         moved_to: int | None = None,
     ) -> Fence:
         args = [owner, token, cluster, partitions, "" if moved_to is None else moved_to]
-        return _fence(await self._call("claim", self._keys(partition, "f"), args))
+        return read_fence(await self._call("claim", self._keys(partition, "f"), args))
 
     async def halt(self, partition: int, halt: Halt) -> None:
         await self._call("halt", self._keys(partition, "f"), [msgspec.json.encode(halt)])
@@ -138,22 +172,29 @@ class RedisStore:
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         prefix = self._key(partition, "v:")
-        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d", "t", "n")
+        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d", "t", "n", "o", "l", "lm")
         keys += [prefix + visitor_id for visitor_id, _ in commit.visitors]
         args: list[Any] = [
             commit.expected_token, commit.token, commit.offset, commit.revision, commit.stream_time,
             commit.stream_time_at, commit.fingerprint, self._outbox_cap, _DEAD_RECORD_CAP, self._visitor_ttl_ms,
-            self._clock(), len(commit.visitors), len(commit.timers), len(commit.deliveries), len(commit.dead_letters),
+            self._clock(), commit.outcomes_taken,
+            commit.last_outcome, self._ordered_cap,
+            len(commit.visitors), len(commit.timers), len(commit.deliveries), len(commit.dead_letters),
         ]  # fmt: skip
         args += [state for _, state in commit.visitors]
         for visitor_id, due in commit.timers:
             args += (visitor_id, "" if due is None else due)
         for delivery in commit.deliveries:
-            args += (delivery.id, delivery.integration, delivery.owed_at, encode(delivery))
+            order = "s" * delivery.is_sync + "o" * delivery.is_strict
+            args += (delivery.id, delivery.integration, delivery.owed_at, encode(delivery), delivery.visitor_id, order)
         for letter in commit.dead_letters:
-            args += (letter.kind, letter.id, letter.at, encode(letter))
-        status, owner, next_due = await self._call("apply", keys, args)
-        return Applied(status.decode(), owner.decode(), _time(next_due))
+            args += (letter.kind, letter.id, letter.at, encode(letter), _encoded(commit.outcomes, letter.id))
+        status, owner, next_due, outcomes, given_up = await self._call("apply", keys, args)
+        return Applied(status.decode(), owner.decode(), _time(next_due), int(outcomes), int(given_up))
+
+    async def outcomes(self, partition: int, token: str, *, limit: int) -> list[bytes]:
+        (found,) = await self._read("outcomes", self._keys(partition, "f", "o"), [token, limit])
+        return list(found)
 
     async def durable_offset(self, partition: int) -> int:
         offset = await self._connection.durable(self._key(partition, "w"), ("HGET", self._key(partition, "f"), "o"))
@@ -171,28 +212,36 @@ class RedisStore:
         payloads, nearest, owed = await self._call("lease", keys, [now, limit, lease_ms])
         return Leased([decode_delivery(payload) for payload in payloads], _time(nearest), _numbers(owed))
 
-    async def ack(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> None:
-        if deliveries:
-            pairs = [part for delivery in deliveries for part in (delivery.id, delivery.integration)]
-            keys = self._keys(partition, "q", "p", "x", "n")
-            await self._call("ack", keys, [now, _REMEMBERED_MS, _REMEMBERED_IDS, *pairs])
+    async def ack(
+        self, partition: int, deliveries: Sequence[Delivery], *, now: int, outcomes: Outcomes = NO_OUTCOMES
+    ) -> int:
+        if not deliveries:
+            return 0
+        args: list[Any] = [now, _REMEMBERED_MS, _REMEMBERED_IDS, self._journal_cap]
+        for one in deliveries:
+            kept = encode(for_journal(one)) if self._journal_cap else b""
+            args += (one.id, one.integration, _encoded(outcomes, one.id), kept)
+        return int(await self._call("ack", self._keys(partition, "q", "p", "x", "n", "l", "lm", "o", "jq", "j"), args))
 
-    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]]) -> None:
+    async def nack(self, partition: int, retries: Sequence[tuple[Delivery, int]], *, now: int) -> None:
         if retries:
-            args = [part for delivery, due in retries for part in (delivery.id, due, encode(delivery))]
-            await self._call("nack", self._keys(partition, "q", "p"), args)
+            args = [part for one, due in retries
+                    for part in (one.id, due, encode(one), int(not one.is_sync))]  # fmt: skip
+            await self._call("nack", self._keys(partition, "q", "p", "l", "lm"), [now, *args])
 
-    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter]) -> None:
-        if dead_letters:
-            args = [part for letter in dead_letters
-                    for part in (letter.id, _integration(letter), letter.at, encode(letter))]  # fmt: skip
-            await self._call("bury", self._keys(partition, "q", "p", "dq", "d", "n"), args)
+    async def bury(self, partition: int, dead_letters: Sequence[DeadLetter], outcomes: Outcomes = NO_OUTCOMES) -> int:
+        if not dead_letters:
+            return 0
+        args = [part for letter in dead_letters
+                for part in (letter.id, _integration(letter), letter.at, encode(letter),
+                             _encoded(outcomes, letter.id))]  # fmt: skip
+        return int(await self._call("bury", self._keys(partition, "q", "p", "dq", "d", "n", "l", "lm", "o"), args))
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
         if not deliveries:
             return 0
-        args = [part for one in deliveries for part in (one.id, one.integration, encode(one))]
-        return int(await self._call("revive", self._keys(partition, "q", "p", "dq", "d", "n"), [now, *args]))
+        args = [part for one in deliveries for part in (one.id, one.integration, max(now, one.owed_at), encode(one))]
+        return int(await self._call("revive", self._keys(partition, "q", "p", "dq", "d", "n"), args))
 
     async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
         if not ids:
@@ -221,18 +270,33 @@ class RedisStore:
         async with self._translated():
             return int(await self._redis.zcard(self._key(partition, "q")))
 
-    async def owed(self, partition: int, *, limit: int) -> list[Delivery]:
-        return [decode_delivery(stored) for stored in await self._listed(partition, "q", "p", limit, newest=False)]
+    async def owed(self, partition: int, *, limit: int, due_from: int = 0) -> list[Delivery]:
+        async with self._translated():
+            order = self._key(partition, "q")
+            ids: Any = await self._redis.zrange(order, due_from, "+inf", byscore=True, offset=0, num=limit)
+            stored = await self._redis.hmget(self._key(partition, "p"), ids) if ids else []
+        return [decode_delivery(value) for value in stored if value is not None]
+
+    async def due_times(self, partition: int, ids: Sequence[str]) -> list[int | None]:
+        async with self._translated():
+            found = await self._redis.zmscore(self._key(partition, "q"), list(ids)) if ids else []
+        return [None if due is None else int(due) for due in found]
+
+    async def dead_deliveries(self, partition: int, *, start: int, limit: int) -> list[DeadLetter]:
+        async with self._translated():
+            ids: Any = await self._redis.zrange(self._key(partition, "dq"), start, start + limit - 1)
+            stored = await self._redis.hmget(self._key(partition, "d"), ids) if ids else []
+        return [decode_dead_letter(value) for value in stored if value is not None]
 
     async def dead_letters(self, partition: int, *, limit: int) -> list[DeadLetter]:
-        stored = await self._listed(partition, "rq", "r", limit, newest=True)
-        stored += await self._listed(partition, "dq", "d", limit, newest=True)
+        stored = await self._newest(partition, "rq", "r", limit)
+        stored += await self._newest(partition, "dq", "d", limit)
         letters = sorted(map(decode_dead_letter, stored), key=lambda letter: letter.at, reverse=True)
         return letters[:limit]
 
-    async def _listed(self, partition: int, order: str, values: str, limit: int, *, newest: bool) -> list[bytes]:
+    async def _newest(self, partition: int, order: str, values: str, limit: int) -> list[bytes]:
         async with self._translated():
-            ids: Any = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=newest)
+            ids: Any = await self._redis.zrange(self._key(partition, order), 0, limit - 1, desc=True)
             stored = await self._redis.hmget(self._key(partition, values), ids) if ids else []
         return [value for value in stored if value is not None]
 
@@ -258,13 +322,14 @@ class RedisStore:
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        outcomes: Outcomes = NO_OUTCOMES,
     ) -> bool:
         args: list[Any] = [position, to, end, int(is_new_log)]
         for one in owe:
-            args += ("owe", one.id, one.integration, one.owed_at, encode(one))
+            args += ("owe", one.id, one.integration, one.owed_at, encode(one), "")
         for letter in bury:
-            args += ("bury", letter.id, _integration(letter), letter.at, encode(letter))
-        keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn")
+            args += ("bury", letter.id, _integration(letter), letter.at, encode(letter), _encoded(outcomes, letter.id))
+        keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn", "o")
         return bool(await self._call("unpark", keys, args))
 
     # --- definitions
@@ -308,6 +373,10 @@ class RedisStore:
         await self._connection.close()
 
 
+def _encoded(outcomes: Outcomes, id_: str) -> bytes:
+    return encode(outcomes[id_]) if id_ in outcomes else b""
+
+
 def _time(score: bytes) -> int | None:
     return int(float(score)) if score else None
 
@@ -319,21 +388,3 @@ def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
 
 def _integration(letter: DeadLetter) -> str:
     return letter.delivery.integration if letter.delivery else ""
-
-
-def _fence(fields: Sequence[bytes | None]) -> Fence:
-    offset, token, owner, revision, stream_time, cluster, partitions, fingerprint, time_at, halt, resume, reb = fields
-    return Fence(
-        offset=int(offset) if offset is not None else -1,
-        token=(token or b"").decode(),
-        owner=(owner or b"").decode(),
-        revision=int(revision or 0),
-        stream_time=int(stream_time) if stream_time is not None else -1,
-        cluster=(cluster or b"").decode(),
-        partitions=int(partitions or 0),
-        fingerprint=(fingerprint or b"").decode(),
-        stream_time_at=int(time_at) if time_at is not None else -1,
-        halted=msgspec.json.decode(halt, type=Halt) if halt else None,
-        resume="rebuild" if resume == b"rebuild" else "continue" if resume else None,
-        rebuilding=reb is not None,
-    )

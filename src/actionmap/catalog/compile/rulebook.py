@@ -20,6 +20,7 @@ from actionmap.catalog.models import ActionMap, DataAction, Definition, Integrat
 from actionmap.catalog.rulebook import CompiledMap, CompiledWebhook, MapPart, Parts, Rulebook
 from actionmap.catalog.triggers import Compiled, TriggerCompiler
 from actionmap.errors import DefinitionError
+from actionmap.event import OUTCOME_EVENTS
 
 #: More changes than this are sorted in as a whole.
 _FEW = 200
@@ -98,6 +99,7 @@ class _Compilation:
             session_segments=frozenset(segment.name for segment in segments if segment.in_session),
             asked_when_left=when_left,
             reports_expiries=any(some.expires_ms is not None and some.name in when_left for some in segments),
+            outcomes_asked=_outcomes_asked(live),
             memories=memories,
             memory_keys=frozenset(memory.key for some in memories.values() for memory in some.all),
             cap_keys=frozenset(key for part in maps.values() for key in cap_keys(part.action_map)),
@@ -199,6 +201,10 @@ def _asked_when_left(live: Iterable[CompiledMap]) -> dict[str, tuple[CompiledMap
         for name in one.left:
             asked.setdefault(name, []).append(one)
     return {name: tuple(some) for name, some in asked.items()}
+
+
+def _outcomes_asked(live: Iterable[CompiledMap]) -> frozenset[str]:
+    return frozenset(name for name in OUTCOME_EVENTS if any(name in one.events for one in live))
 
 
 def content_hash(definitions: Mapping[str, Definition]) -> str:

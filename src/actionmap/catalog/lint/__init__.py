@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.lint import maps, references
+from actionmap.catalog.lint import maps, outcomes, references, updates
 from actionmap.catalog.lint.ruleset import Ruleset, finding
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions
@@ -36,7 +36,8 @@ def lint(
         # What warns about a set needs one that hangs together.
         return [*error.findings, *findings]
     rules = Ruleset(definitions, now)
-    return findings + [found for rule in (*maps.RULES, *references.RULES) for found in rule(rules)]
+    every = (*maps.RULES, *outcomes.RULES, *references.RULES, *updates.RULES)
+    return findings + [found for rule in every for found in rule(rules)]
 
 
 def _inward_base_url(
@@ -44,6 +45,7 @@ def _inward_base_url(
 ) -> Iterator[Finding]:
     for integration in definitions.values():
         if isinstance(integration, Integration):
-            problem = static_findings(integration.base_url, hosts, networks)
-            if problem:
-                yield finding(integration, "baseUrl", problem, "error")
+            for path, url in integration.urls().items():
+                problem = static_findings(url, hosts, networks)
+                if problem:
+                    yield finding(integration, path, problem, "error")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from actionmap.catalog.lint.contradictions import contradiction
 from actionmap.catalog.lint.ruleset import Rule, Ruleset, finding
+from actionmap.catalog.models import DataAction
+from actionmap.catalog.parse import nearest
 from actionmap.catalog.paths import GEOLOCATION
 from actionmap.errors import Finding
 
@@ -39,17 +41,23 @@ def webhook_without_map(rules: Ruleset) -> Iterator[Finding]:
 
 def path_never_set(rules: Ruleset) -> Iterator[Finding]:
     """A path that nothing sets in this installation."""
+    answers = [one.response for one in rules.definitions.values() if isinstance(one, DataAction)]
+    variables = {name for answer in answers for name in (*answer.variables, *answer.on_failure)}
     for definition in rules.definitions.values():
         for path, value in _texts(definition.as_written()):
-            why = _why_never_set(value) if path[-1] in ("key", "lookup") else ""
+            why = _why_never_set(value, variables) if path[-1] in ("key", "lookup") else ""
             if why:
                 yield finding(definition, ".".join(map(str, path)), f"{value} is never set: {why}")
 
 
-def _why_never_set(path: str) -> str:
+def _why_never_set(path: str, variables: Collection[str]) -> str:
     if path in GEOLOCATION:
         return "this version reads no GeoIP database"
-    return "no response sets variables in this version" if path.startswith("visitor.variables.") else ""
+    root, _, rest = path.partition("visitor.variables.")
+    name = rest.partition(".")[0]
+    if root or not name or name in variables:
+        return ""
+    return f"no data action's response sets the variable {name!r}{nearest(name, variables)}"
 
 
 def _texts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:

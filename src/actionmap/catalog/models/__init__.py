@@ -1,9 +1,10 @@
 """The five kinds of definition, as written in YAML and sent over REST."""
 
 from actionmap.catalog.models.action_map import ActionMap, Frequency, PageUrlCondition, PageUrls
+from actionmap.catalog.models.auth import Auth, Signing
 from actionmap.catalog.models.base import Definition, Duration, Name
 from actionmap.catalog.models.data_action import Contract, DataAction, Request, Response
-from actionmap.catalog.models.integration import Auth, Integration, Signing
+from actionmap.catalog.models.integration import Integration
 from actionmap.catalog.models.segment import Segment
 from actionmap.catalog.models.trigger import All, Any_, Condition, Count, EventLeaf, Not, SegmentLeaf, Trigger
 from actionmap.catalog.models.webhook import Mapping, Retry, Webhook, WebhookDelivery

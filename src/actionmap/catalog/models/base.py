@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from actionmap.catalog.secrets import PLAIN
+
 _DURATION = re.compile(r"^(\d{1,9})([smhd])\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -77,8 +79,12 @@ class Model(BaseModel):
     )
 
     def as_written(self) -> dict[str, Any]:
-        """The JSON form, without the fields that were not given."""
+        """The JSON form, without the fields that were not given; secrets are masked."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def as_stored(self) -> dict[str, Any]:
+        """The JSON form with secrets: for the store, and on the way to it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, context=PLAIN)
 
 
 class Definition(Model):

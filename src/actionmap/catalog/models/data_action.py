@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field
 
+from actionmap.catalog.answer_paths import compile_answer_path
 from actionmap.catalog.models.base import Definition, Model, Name
-from actionmap.catalog.models.integration import OwnHeaderName
+from actionmap.catalog.models.headers import OwnHeaderName
+from actionmap.catalog.places import without_places
 
 SuccessStatus = Annotated[str, Field(pattern=r"^[1-5]([0-9]{2}|xx)$")] | Annotated[int, Field(ge=100, le=599)]
 
 
 def _check_header_value(text: str) -> str:
-    if "{{" in text:
-        raise ValueError("a template in a header is not acted on yet; put the value into params or the body")
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError("a header value has no control characters")
     return text
 
 
 def _check_path(path: str) -> str:
-    literal = re.sub(r"\{\{.*?\}\}", "x", path)
+    literal = without_places(path)
     if any(segment in (".", "..") for segment in unquote(literal).split("/")):
         raise ValueError("a path has no '.' or '..' between its slashes")
     if path.startswith("//") or "://" in literal:
@@ -44,21 +43,42 @@ class Contract(Model):
 
 
 class Request(Model):
-    """The HTTP request: ``{{ field }}`` of the input contract may stand in path, params and body."""
+    """The HTTP request: ``{{ field }}`` of the input contract may stand in path, headers, params and body.
+
+    A body without ``body`` (POST, PUT, PATCH) is the input object. ``xml`` takes the document as a text, with values in
+    elements and attributes; ``formEncoded`` and ``formData`` take a mapping of names to values or lists of them.
+    """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "HEAD", "DELETE", "OPTIONS"] = "POST"
     path: Annotated[str, AfterValidator(_check_path), Field(max_length=2000)] = ""
     headers: dict[OwnHeaderName, HeaderValue] = {}
     params: dict[str, str] = {}
-    content_type: Literal["json"] = "json"
+    content_type: Literal["json", "xml", "formEncoded", "formData"] = "json"
     body: Any = None
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
 
 
+def _check_answer_path(path: str) -> str:
+    compile_answer_path(path)
+    return path
+
+
+AnswerPath = Annotated[str, AfterValidator(_check_answer_path), Field(examples=["$.lead.id", "users.0.title"])]
+#: What a value from an answer is called: one part of a path, such as ``leadId`` in ``visitor.variables.leadId``.
+ValueName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+
+
 class Response(Model):
-    """Which statuses mean success."""
+    """Which statuses mean success, and what is taken out of a successful answer.
+
+    ``variables`` become visitor variables, ``traits`` visitor traits, each by a JSONPath or a dot path into the JSON or
+    XML of the answer. ``onFailure`` are the variables that are set when the delivery is given up.
+    """
 
     success_statuses: Annotated[tuple[SuccessStatus, ...], Field(min_length=1, strict=False)] = ("2xx",)
+    variables: Annotated[dict[ValueName, AnswerPath], Field(max_length=50)] = {}
+    traits: Annotated[dict[ValueName, AnswerPath], Field(max_length=50)] = {}
+    on_failure: Annotated[dict[ValueName, str | int | float | bool | None], Field(max_length=50)] = {}
 
 
 class DataAction(Definition):

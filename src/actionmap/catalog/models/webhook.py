@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from actionmap.catalog.models.base import Definition, Duration, Model, Name
-from actionmap.catalog.models.integration import OwnHeaderName
+from actionmap.catalog.models.headers import OwnHeaderName
 
 Scalar = str | int | float | bool | None
 
@@ -50,14 +50,21 @@ class Retry(Model):
 
 
 class WebhookDelivery(Model):
-    """How the webhook's requests are delivered."""
+    """How the webhook's requests are delivered.
+
+    ``order: strict``: of the deliveries to one integration that are strict, a visitor's next one waits until the one
+    before is accepted or given up. ``mode: sync``: all later deliveries of the visitor wait until this one's first
+    attempt is answered or timed out. Nobody else waits for either.
+    ``logRequestBody``, ``logResponseBody``: people are shown the beginning of what was sent, also once it was accepted,
+    and of what each attempt was answered.
+    """
 
     retry: Retry = Retry()
-    order: Literal["bestEffort"] = "bestEffort"
-    mode: Literal["async"] = "async"
+    order: Literal["bestEffort", "strict"] = "bestEffort"
+    mode: Literal["async", "sync"] = "async"
     idempotency_header: OwnHeaderName = "Idempotency-Key"
-    log_request_body: Literal[False] = False
-    log_response_body: Literal[False] = False
+    log_request_body: bool = False
+    log_response_body: bool = False
 
 
 class Webhook(Definition):

@@ -1,12 +1,21 @@
 #!lua flags=allow-oom
--- Deliveries are given up: move them to the dead letters.
--- KEYS: due, owed, dead-due, dead, owed by integration   ARGV: (id, integration, at ms, payload)…
-for i = 1, #ARGV, 4 do
-  redis.call('ZREM', KEYS[1], ARGV[i])
-  if redis.call('HDEL', KEYS[2], ARGV[i]) == 1 and redis.call('HINCRBY', KEYS[5], ARGV[i + 1], -1) <= 0 then
-    redis.call('HDEL', KEYS[5], ARGV[i + 1])
+-- Deliveries are given up: move them to the dead letters, and queue what they ended with for their visitors, once.
+-- KEYS: due, owed, dead-due, dead, owed by integration, line, places, outcomes
+-- ARGV: (id, integration, at ms, payload, outcome or '')…
+-- include: line.lua
+local queued = 0
+for i = 1, #ARGV, 5 do
+  local id, integration, at, payload, outcome = unpack(ARGV, i, i + 4)
+  redis.call('ZREM', KEYS[1], id)
+  if redis.call('HDEL', KEYS[2], id) == 1 then
+    if redis.call('HINCRBY', KEYS[5], integration, -1) <= 0 then redis.call('HDEL', KEYS[5], integration) end
+    if outcome ~= '' then
+      redis.call('RPUSH', KEYS[8], outcome)
+      queued = queued + 1
+    end
   end
-  redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 3])
-  redis.call('ZADD', KEYS[3], ARGV[i + 2], ARGV[i])
+  redis.call('HSET', KEYS[4], id, payload)
+  redis.call('ZADD', KEYS[3], at, id)
+  leave_line(KEYS[6], KEYS[7], KEYS[1], id, at)
 end
-return #ARGV / 4
+return queued

@@ -1,14 +1,14 @@
 #!lua
 -- What the log of parked deliveries holds from the position to another one is owed again, given up, or has been put at
 -- the log's tail; once, whoever else reads the same. What is known here in any form is passed over.
--- KEYS: due, owed, settled, dead-due, dead, owed by integration, parked, parked by integration
+-- KEYS: due, owed, settled, dead-due, dead, owed by integration, parked, parked by integration, outcomes
 -- ARGV: position, position afterwards, end at least, '1' when the end is exactly that,
---       ('owe' or 'bury', id, integration, due or at ms, payload)…
+--       ('owe' or 'bury', id, integration, due or at ms, payload, outcome or '')…
 local position, stop = unpack(redis.call('HMGET', KEYS[7], 'pos', 'end'))
-if #ARGV % 5 ~= 4 then return redis.error_reply('ERR unpark: wrong number of arguments') end
+if #ARGV % 6 ~= 4 then return redis.error_reply('ERR unpark: wrong number of arguments') end
 if tonumber(position or -1) ~= tonumber(ARGV[1]) then return 0 end
-for i = 5, #ARGV, 5 do
-  local kind, id, integration, at, payload = unpack(ARGV, i, i + 4)
+for i = 5, #ARGV, 6 do
+  local kind, id, integration, at, payload, outcome = unpack(ARGV, i, i + 5)
   if not redis.call('ZSCORE', KEYS[3], id) and redis.call('HEXISTS', KEYS[5], id) == 0
       and redis.call('HEXISTS', KEYS[2], id) == 0 then
     if kind == 'owe' then
@@ -18,6 +18,7 @@ for i = 5, #ARGV, 5 do
     else
       redis.call('HSET', KEYS[5], id, payload)
       redis.call('ZADD', KEYS[4], at, id)
+      if outcome ~= '' then redis.call('RPUSH', KEYS[9], outcome) end
     end
     if redis.call('HINCRBY', KEYS[8], integration, -1) <= 0 then redis.call('HDEL', KEYS[8], integration) end
   end

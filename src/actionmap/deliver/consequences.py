@@ -1,18 +1,18 @@
-"""Attempt → what becomes of its delivery: settled in the outbox, counted, logged and told."""
+"""Attempt → what becomes of its delivery: settled in the outbox, counted, logged, and told to its visitor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from actionmap.deliver.owned import Owned
 from actionmap.deliver.retry import Again, after_failure
-from actionmap.delivery import Attempt, DeadLetter, Delivery
+from actionmap.delivery import Attempt, DeadLetter, Delivery, Outcome, outcome_of, with_attempt
 from actionmap.telemetry import Metrics, logger
 
 
-class Outcomes:
+class Consequences:
     """Settles attempts.
 
     Args:
@@ -20,6 +20,7 @@ class Outcomes:
         random: Numbers in [0, 1), for jitter.
         metrics: Where attempts are counted.
         on_attempt: Called after each attempt, with the delivery as it stands then; its errors are logged.
+        listened_to: Names of the outcomes that maps ask for.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class Outcomes:
         random: Callable[[], float],
         metrics: Metrics,
         on_attempt: Callable[[Delivery, Attempt], None] | None,
+        listened_to: Callable[[], Collection[str]],
     ) -> None:
+        self._listened_to = listened_to
         self._clock = clock
         self._random = random
         self._metrics = metrics
@@ -38,24 +41,39 @@ class Outcomes:
     def settle(self, owned: Owned, delivery: Delivery, attempt: Attempt) -> None:
         """Count ``attempt`` of ``delivery`` and say what becomes of it: accepted, tried again, or given up."""
         now = self._clock()
-        counted = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, last_error=attempt.error)
+        began_at = now - round(1000 * attempt.duration_s)
         if attempt.outcome == "delivered":
-            owned.settler.accept(delivery)
+            done = with_attempt(delivery, attempt, began_at=began_at)
+            owned.settler.accept(done, self._succeeded(delivery, attempt, now))
             self._metrics.event_to_delivery.observe(max(now - delivery.owed_at, 0) / 1000)
         else:
+            counted = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
             what = after_failure(counted, attempt, now=now, chance=self._random())
             if isinstance(what, Again):
-                owned.settler.keep(counted, what.at)
                 attempt = msgspec.structs.replace(attempt, outcome="retry")
+                done = with_attempt(delivery, attempt, began_at=began_at, next_try_at=what.at)
+                # Its first answer, or none in time, is all that others wait for.
+                owned.settler.keep(msgspec.structs.replace(done, is_sync=False), what.at)
             else:
-                self.bury(owned, counted, what.reason, attempt.error or "")
                 attempt = msgspec.structs.replace(attempt, outcome="dead")
-        self._tell(counted, attempt)
+                done = with_attempt(delivery, attempt, began_at=began_at)
+                self.bury(owned, done, what.reason, attempt.error or "", attempt.status)
+        self._tell(done, attempt)
 
-    def bury(self, owned: Owned, delivery: Delivery, reason: str, detail: str) -> None:
-        """Give ``delivery`` up, for ``reason`` (a fixed word) and ``detail`` (words for people)."""
-        letter = dead_letter_of(delivery, reason, detail, self._clock())
-        owned.settler.bury(letter)
+    def _succeeded(self, delivery: Delivery, attempt: Attempt, now: int) -> Outcome | None:
+        if not delivery.capture.reads_answer and "webhook_succeeded" not in self._listened_to():
+            return None
+        return outcome_of(delivery, "webhook_succeeded", now, attempt.status, attempt.variables, attempt.traits)
+
+    def bury(self, owned: Owned, delivery: Delivery, reason: str, detail: str, status: int | None = None) -> None:
+        """Give ``delivery`` up, for ``reason`` (a fixed word) and ``detail`` (words for people).
+
+        ``status``: of the answer to the last attempt.
+        """
+        now = self._clock()
+        letter = dead_letter_of(delivery, reason, detail, now)
+        told = delivery.capture.on_failure or "webhook_failed" in self._listened_to()
+        owned.settler.bury(letter, outcome_of(delivery, "webhook_failed", now, status) if told else None)
         tell_dead(letter, self._metrics)
 
     def _tell(self, delivery: Delivery, attempt: Attempt) -> None:

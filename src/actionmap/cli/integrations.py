@@ -1,0 +1,68 @@
+"""Commands about integrations: how they are doing, pause, resume."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import typer
+
+from actionmap.cli.client import Client
+from actionmap.cli.output import out, print_json, shown
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the integration.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group ``integrations`` to ``app``."""
+    group = typer.Typer(no_args_is_help=True, help="How integrations are doing; pause and resume them.")
+    group.callback()(lambda: None)
+    group.command("list")(list_integrations)
+    group.command()(pause)
+    group.command()(resume)
+    app.add_typer(group, name="integrations")
+
+
+def list_integrations(
+    form: Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")] = (
+        "text"
+    ),
+) -> None:
+    """Show which integrations are held, fail or need a look."""
+    found = Client().get("/api/v1/integration-states")
+    if form == "json":
+        print_json(found)
+    else:
+        for row in found:
+            out.print(words(row))
+
+
+def words(row: dict[str, Any]) -> str:
+    """One integration's state in a line, as rich markup."""
+    name = f"[bold]{shown(row['name'])}[/]"
+    said = [] if row["active"] else ["inactive, its deliveries are held"]
+    if row["held"]:
+        why = f" ({shown(row['reason'])})" if row["reason"] else ""
+        said.append(f"[red]{shown(row['held'])}[/] since {shown(row['heldSince'])}{why}, its deliveries are held")
+    if row["failingSince"]:
+        said.append(f"failing since {shown(row['failingSince'])}: {shown(row['lastError'])}")
+    said += [f"breaker {shown(state)} in {shown(worker)}" for worker, state in row["breakers"].items()]
+    if row["warning"]:
+        said.append(f"[yellow]warning:[/] {shown(row['warning'])}")
+    return f"{name}: {'; '.join(said) or 'well'}"
+
+
+def pause(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why, for those who look at it.")] = "",
+) -> None:
+    """Hold the deliveries of an integration; action maps go on firing, and what they owe waits."""
+    Client().post(f"/api/v1/integrations/{quote(name, safe='')}/pause", {"reason": reason})
+    out.print(f"{shown(name)} is paused: its deliveries wait, each up to its webhook's maxAge; go on with: "
+              f"actionmap integrations resume {shown(name)}")  # fmt: skip
+
+
+def resume(name: Name) -> None:
+    """Let the deliveries of an integration go out again, after a pause or after it was disabled."""
+    Client().post(f"/api/v1/integrations/{quote(name, safe='')}/resume", {})
+    out.print(f"{shown(name)} is resumed: what waits goes out within minutes")
