@@ -14,7 +14,7 @@ from actionmap.catalog.values import time_value
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 #: Text in square brackets, a run of one letter, anything else.
-_PIECE = re.compile(r"\[([^\[\]]*+)\]|(([A-Za-z])\3*+)|([^A-Za-z])")
+_PIECE = re.compile(r"\[([^\[\]]*)\]|(([A-Za-z])\3*)|([^A-Za-z])")
 
 
 def _offset(moment: datetime) -> str:

@@ -11,9 +11,9 @@ from actionmap.catalog.places import BadTemplate, places, shortened
 from actionmap.catalog.templates.filters import Argument, Filter, compile_filter
 from actionmap.catalog.templates.values import ABSENT, Values, to_text
 
-_FIELD = re.compile(r"\s*+([A-Za-z][A-Za-z0-9_-]*+)\s*+")
-_ARGUMENT = r"""(?:"[^"]*+"|'[^']*+'|[A-Za-z][A-Za-z0-9_-]*+)\s*+"""
-_FILTER = re.compile(rf"\|\s*+([A-Za-z][A-Za-z0-9]*+)\s*+(?:\(\s*+((?:{_ARGUMENT}(?:,\s*+{_ARGUMENT})*+)?)\)\s*+)?")
+_FIELD = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*")
+_ARGUMENT = r"""(?:"[^"]*"|'[^']*'|[A-Za-z][A-Za-z0-9_-]*)\s*"""
+_FILTER = re.compile(rf"\|\s*([A-Za-z][A-Za-z0-9]*)\s*(?:\(\s*((?:{_ARGUMENT}(?:,\s*{_ARGUMENT})*)?)\)\s*)?")
 _ARGUMENTS = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([A-Za-z][A-Za-z0-9_-]*))\s*,?\s*""")
 
 
