@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# The alternatives begin with different characters, so it is linear. Possessive quantifiers have a fault in Python 3.11.2.
+# Alternatives begin with different characters, so it is linear. Python 3.11.2 gets possessive quantifiers wrong.
 _PLACE = re.compile(r"""\{\{((?:[^"'{}]|"[^"]*"|'[^']*'|\{(?!\{)|\}(?!\}))*)\}\}""")
 
 
