@@ -187,6 +187,19 @@ async def test_an_outcome_is_queued_once_with_the_delivery_it_ends(store: Store)
     assert await heard(store, token) == [succeeded(one)]
 
 
+async def test_a_delivery_that_the_store_has_lost_is_owed_again_with_its_event_so_that_its_visitor_hears_of_its_end(
+    store: Store,
+) -> None:
+    one = delivery("a")
+    told = {one.id: succeeded(one)}
+    await owe(store)
+    assert await store.ack(P, [one], now=20, outcomes=told) == 0  # it was sent, and accepted, and then lost
+    await owe(store, one)
+    assert await ready(store) == ["a"]
+    assert await store.ack(P, [one], now=30, outcomes=told) == 1
+    assert await heard(store, (await store.fence(P)).token) == [succeeded(one)]
+
+
 async def test_what_is_given_up_tells_its_visitor_once(store: Store) -> None:
     await store.claim(P, owner="me", token="t0", cluster="c", partitions=4)
     one = delivery("a")

@@ -220,7 +220,7 @@ class MemoryStore:
         self, partition: int, deliveries: Sequence[Delivery], *, now: int, outcomes: Outcomes = NO_OUTCOMES
     ) -> int:
         part = self._partitions[partition]
-        part.settled.update(delivery.id for delivery in deliveries)
+        part.settled.update(one.id for one in deliveries if one.id in part.owed or one.id not in outcomes)
         self.journal.note(partition, [delivery for delivery in deliveries if delivery.id in part.owed])
         return sum(part.settle(delivery.id, outcomes, now) for delivery in deliveries)
 
@@ -235,7 +235,7 @@ class MemoryStore:
 
     async def bury(self, partition: int, dead_letters: Sequence[DeadLetter], outcomes: Outcomes = NO_OUTCOMES) -> int:
         part = self._partitions[partition]
-        part.dead.update((letter.id, letter) for letter in dead_letters)
+        part.dead.update((one.id, one) for one in dead_letters if one.id in part.owed or one.id not in outcomes)
         return sum(part.settle(letter.id, outcomes, letter.at) for letter in dead_letters)
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
