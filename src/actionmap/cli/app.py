@@ -12,6 +12,7 @@ from actionmap.cli import (
     definitions,
     deliveries,
     explaining,
+    importing,
     integrations,
     operating,
     questions,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for commands in (
     running, sending, definitions, simulating, explaining, questions, webhooks, deliveries, integrations, operating,
+    importing,
 ):  # fmt: skip
     commands.add_to(app)
 
