@@ -119,7 +119,7 @@ class World:
         worker = DeliveryWorker(
             outbox=self.store, find_integration=lambda name: Integration(name=name, baseUrl="https://x.example"),
             sender=self.receivers, clock=wall_clock, random=lambda: 0.0, metrics=self.metrics, parking=parking,
-            breaker_pause_ms=parts.get("breaker_pause_ms", 50),
+            breaker_pause_ms=50,
         )  # fmt: skip
         worker.own(P)
         running = asyncio.create_task(worker.run())
@@ -237,9 +237,9 @@ async def test_a_zombie_that_wakes_after_the_next_owner_took_all_back_loses_noth
     await world.owe(owed)
     zombies = Log()
     zombies.records, zombies.stalls = world.log.records, asyncio.Event()
-    # What it holds back because the receiver fails does not come back to it, which would set all of it aside.
-    async with world.working(log=zombies, breaker_pause_ms=60_000):
+    async with world.working(log=zombies) as zombie:
         await world.until(zombies.has_stalled.is_set, "the zombie sleeps with some in the log")
+        zombie._turns = asleep = asyncio.Semaphore(0)  # it takes up nothing more
         world.workers.clear()  # it hears of nothing
         world.end_leases()
         async with world.working():
@@ -247,6 +247,7 @@ async def test_a_zombie_that_wakes_after_the_next_owner_took_all_back_loses_noth
             world.receivers.down.clear()
             await asyncio.sleep(0)
             zombies.stalls.set()
+            asleep.release()
             world.end_leases()
             await world.until(lambda: not world.store._partitions[P].owed and not world.parked, "all is sent")
     assert set(world.receivers.ids()) == {one.id for one in owed}
