@@ -23,13 +23,10 @@ from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
 from actionmap.consume.ends import cluster_id, has_record, log_ends, read_record
 from actionmap.consume.kafka import EMBEDDED_CLUSTER
-from actionmap.deliver.credentials import environment_secrets
 from actionmap.deliver.dispatch import Sender
-from actionmap.deliver.egress import EgressGuard
-from actionmap.deliver.http import HttpSender
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
-from actionmap.engine import Engine, Options, policy_of, refresh_regularly
+from actionmap.engine import Engine, Options, build_sender, policy_of, refresh_regularly
 from actionmap.errors import ActionmapError, SettingsError
 from actionmap.pipeline import Lane
 from actionmap.process import (
@@ -157,12 +154,6 @@ async def open_producer(settings: Settings, log_name: str = "") -> EventProducer
     idempotent = not cluster.startswith(EMBEDDED_CLUSTER)
     topic = settings.events_topic
     return EventProducer(settings.kafka_bootstrap_servers, topic, log_name=log_name, idempotent=idempotent)
-
-
-def build_sender(settings: Settings) -> HttpSender:
-    """A sender as workers have it, not open: the same egress guard, and secrets from this process's environment."""
-    guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
-    return HttpSender(guard, environment_secrets(os.environ, settings.vault), clock=wall_clock)
 
 
 def egress_words(settings: Settings) -> str:

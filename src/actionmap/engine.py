@@ -82,6 +82,12 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def build_sender(settings: Settings) -> HttpSender:
+    """The sender of this process, not open: egress guard as set, secrets from the environment."""
+    guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
+    return HttpSender(guard, environment_secrets(os.environ, settings.vault), clock=wall_clock)
+
+
 class Engine:
     """Consumer, pipeline and delivery worker of one process."""
 
@@ -97,8 +103,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self._guarantees: Guarantees | None = None
         self._log = logger("engine")
-        guard = EgressGuard(settings.egress_hosts, settings.egress_networks)
-        self._sender = HttpSender(guard, environment_secrets(os.environ, settings.vault), clock=wall_clock)
+        self._sender = build_sender(settings)
         #: Makes the attempts; open while `run` runs.
         self.sender: Sender = options.wrap_sender(self._sender)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -10,14 +10,13 @@ from urllib.parse import quote
 import typer
 
 from actionmap.admin.webhooks import new_id
-from actionmap.app import build_sender
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.cli.client import Client
 from actionmap.cli.explaining import read_events
 from actionmap.cli.output import NO, YES, fail, out, print_json, print_table, shown
 from actionmap.cli.questions import TextOrJson
 from actionmap.demo.stack import read_rules
-from actionmap.engine import policy_of
+from actionmap.engine import build_sender, policy_of
 from actionmap.errors import Rejected, SettingsError
 from actionmap.explain import Explainer, given_event
 from actionmap.process import wall_clock

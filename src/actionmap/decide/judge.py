@@ -149,7 +149,7 @@ def scope_of_outcome(visitor: Visitor | None, event: Event) -> Scope:
 
 
 def _judge_outcome(event: Event, visitor: Visitor | None, rulebook: Rulebook, now: int, policy: Policy) -> Decision:
-    """What a delivery ended with. The fence counts outcomes, so none is a duplicate, and no event id is forgotten."""
+    """What a delivery ended with. Each is taken by one commit, so none is a duplicate, and no event id is forgotten."""
     scope = scope_of_outcome(visitor, event)
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
     named = _naming(event, scope, rulebook)

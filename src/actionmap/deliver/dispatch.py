@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -259,7 +260,7 @@ class Dispatch:
         """Tell breaker and health how the integration is doing."""
         name, now, failed = delivery.integration, self._clock(), has_failed(attempt)
         self._health.ended(name, now, failed=failed, error=attempt.error or "")
-        if attempt.status == _GONE:
+        if attempt.status == HTTPStatus.GONE:
             self._health.warn(name, f"the webhook {delivery.webhook} was answered 410: its target is gone")
         change = queue.breaker.ended(turn, now, failed=failed, chance=self._random())
         if change is not None:
@@ -277,9 +278,6 @@ def _unless_overdue(delivery: Delivery, now: int) -> Delivery:
     """``delivery``; one whose answer should have come by now holds nobody up any more."""
     is_overdue = now >= delivery.owed_at + 1000 * delivery.timeout_s
     return replace(delivery, is_sync=False) if delivery.is_sync and is_overdue else delivery
-
-
-_GONE = 410
 
 
 def _size(delivery: Delivery) -> int:

@@ -1,23 +1,17 @@
 #!lua flags=allow-oom
 -- Deliveries were accepted: remove them, and remember their ids for a day so that a rewind does not owe them again.
 -- What they ended with is queued for their visitors, once; the newest are kept in the journal, for people.
--- One that is not owed was settled before, or its store has lost it with the event that led to it. That event comes again,
--- and so must the delivery where its visitor is to hear of its end: it is not remembered then.
 -- KEYS: due, owed, settled, owed by integration, line, places, outcomes, journal by time, journal
 -- ARGV: now ms, how long to remember ms, how many to remember, how many in the journal,
 --       (id, integration, outcome or '', what the journal keeps or '')…
 -- include: line.lua
+-- include: take_out.lua
 local queued = 0
 for i = 5, #ARGV, 4 do
   local id, integration, outcome, kept = unpack(ARGV, i, i + 3)
-  redis.call('ZREM', KEYS[1], id)
-  local was_owed = redis.call('HDEL', KEYS[2], id) == 1
+  local was_owed = take_out(KEYS[1], KEYS[2], KEYS[4], KEYS[7], id, integration, outcome)
   if was_owed then
-    if redis.call('HINCRBY', KEYS[4], integration, -1) <= 0 then redis.call('HDEL', KEYS[4], integration) end
-    if outcome ~= '' then
-      redis.call('RPUSH', KEYS[7], outcome)
-      queued = queued + 1
-    end
+    if outcome ~= '' then queued = queued + 1 end
     if kept ~= '' then
       redis.call('HSET', KEYS[9], id, kept)
       redis.call('ZADD', KEYS[8], ARGV[1], id)
