@@ -18,7 +18,7 @@ from actionmap.catalog.rulebook import Rulebook
 from actionmap.catalog.sealing import rotated, sealed
 from actionmap.errors import ActionmapError, DefinitionError
 from actionmap.process import collector_paused, keep_from_collector
-from actionmap.store.protocols import Changes, DefinitionStore, Revision
+from actionmap.store.definitions import Changes, HoldsDefinitions, Revision
 from actionmap.telemetry import logger
 from actionmap.vault import Vault
 
@@ -48,12 +48,12 @@ class Registry:
     Compiling goes on in a thread, so that a process goes on evaluating meanwhile; what has not changed is taken over.
     """
 
-    def __init__(self, store: DefinitionStore, vault: Vault | None = None) -> None:
+    def __init__(self, store: HoldsDefinitions, vault: Vault | None = None) -> None:
         """Args:
         store: Keeps the definitions.
         vault: Encrypts the secrets in them; without it definitions that hold one are refused.
         """
-        self._store = store
+        self._store = store.definitions
         self._vault = vault or Vault()
         self._log = logger("registry")
         self._refreshing = asyncio.Lock()

@@ -13,8 +13,9 @@ from redis.asyncio import Redis
 from actionmap.delivery import Delivery
 from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
+from actionmap.store.definitions import Revision
 from actionmap.store.durability import Guarantees, Question, SharedWait, guarantees_of, worst
-from actionmap.store.protocols import Commit, Halt, Parked, Revision
+from actionmap.store.protocols import Commit, Halt, Parked
 from actionmap.store.redis import RedisStore
 from support import PATIENCE_S
 from valkeys import valkey_cluster, valkey_server
@@ -203,8 +204,8 @@ async def test_a_cluster_takes_every_call_of_every_partition_each_in_one_slot(cl
         assert await cluster.owed_by_integration(partition) == {}
         await cluster.forget(partition)
         assert await cluster.load(partition, ["v1", "v1199"]) == [None, None]
-    assert await cluster.write(0, {"Segment/s": b"{}"}, []) == 1
-    assert (await cluster.changes(Revision(-1))).definitions == {"Segment/s": b"{}"}
+    assert await cluster.definitions.write(0, {"Segment/s": b"{}"}, []) == 1
+    assert (await cluster.definitions.changes(Revision(-1))).definitions == {"Segment/s": b"{}"}
 
 
 def test_words_for_people_say_the_profile_first():

@@ -12,9 +12,10 @@ from redis.exceptions import ResponseError
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.embedded import embedded_store
 from actionmap.errors import ActionmapError, Conflict, FenceMoved, SettingsError, Unreachable
+from actionmap.store.definitions import Revision
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Revision, Store
+from actionmap.store.protocols import Applied, Commit, Due, Fence, Halt, Store
 from actionmap.store.redis import RedisStore
 
 P = 3
@@ -282,15 +283,15 @@ NEVER = Revision(-1)
 
 
 async def test_definitions_change_only_from_the_revision_they_were_read_at(store: Store) -> None:
-    assert await store.changes(NEVER) == (Revision(), {}, True)
-    assert await store.write(0, {"Segment/a": b"{}", "Segment/b": b"{}"}, []) == 1
+    assert await store.definitions.changes(NEVER) == (Revision(), {}, True)
+    assert await store.definitions.write(0, {"Segment/a": b"{}", "Segment/b": b"{}"}, []) == 1
     with pytest.raises(Conflict):
-        await store.write(0, {"Segment/c": b"{}"}, [])
-    assert await store.write(1, {}, ["Segment/a"]) == 2
+        await store.definitions.write(0, {"Segment/c": b"{}"}, [])
+    assert await store.definitions.write(1, {}, ["Segment/a"]) == 2
 
-    newest = await store.revision()
+    newest = await store.definitions.revision()
     assert newest.number == 2
-    assert await store.changes(NEVER) == (newest, {"Segment/b": b"{}"}, True)
+    assert await store.definitions.changes(NEVER) == (newest, {"Segment/b": b"{}"}, True)
 
 
 async def test_a_reader_gets_what_has_changed_since_its_revision(store: Store) -> None:
@@ -298,42 +299,46 @@ async def test_a_reader_gets_what_has_changed_since_its_revision(store: Store) -
     for revision, (changed, deleted) in enumerate(
         [({"Segment/a": b"1", "Segment/b": b"1"}, []), ({"Segment/a": b"2"}, []), ({"Segment/c": b"1"}, ["Segment/b"])]
     ):
-        await store.write(revision, changed, deleted)
-        seen.append(await store.revision())
+        await store.definitions.write(revision, changed, deleted)
+        seen.append(await store.definitions.revision())
     first, second, third = seen
 
-    assert await store.changes(third) == (third, {}, False)
-    assert await store.changes(second) == (third, {"Segment/c": b"1", "Segment/b": None}, False)
+    assert await store.definitions.changes(third) == (third, {}, False)
+    assert await store.definitions.changes(second) == (third, {"Segment/c": b"1", "Segment/b": None}, False)
     everything = {"Segment/a": b"2", "Segment/c": b"1", "Segment/b": None}
-    assert await store.changes(first) == (third, everything, False)
+    assert await store.definitions.changes(first) == (third, everything, False)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 async def test_a_reader_of_a_revision_that_the_store_has_lost_gets_everything(number: int, store: Store) -> None:
     """The store lost a write, and another one has its number."""
     for revision in range(3):
-        await store.write(revision, {f"Segment/s{revision}": b"1"}, [])
+        await store.definitions.write(revision, {f"Segment/s{revision}": b"1"}, [])
     whole = {f"Segment/s{revision}": b"1" for revision in range(3)}
-    assert await store.changes(Revision(number, "lost")) == (await store.revision(), whole, True)
+    assert await store.definitions.changes(Revision(number, "lost")) == (
+        await store.definitions.revision(),
+        whole,
+        True,
+    )
 
 
 async def test_a_reader_that_is_too_far_behind_gets_everything(valkey: str, unique: str) -> None:
     store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
-    await store.write(0, {"Segment/a": b"1"}, [])
-    first = await store.revision()
+    await store.definitions.write(0, {"Segment/a": b"1"}, [])
+    first = await store.definitions.revision()
     many = {f"Segment/s{number}": b"1" for number in range(1001)}
-    await store.write(1, many, [])
-    second = await store.revision()
-    assert await store.changes(first) == (second, {"Segment/a": b"1", **many}, True)
-    await store.write(2, {"Segment/a": b"2"}, [])
-    third = await store.revision()
-    assert await store.changes(second) == (third, {"Segment/a": b"2"}, False)
+    await store.definitions.write(1, many, [])
+    second = await store.definitions.revision()
+    assert await store.definitions.changes(first) == (second, {"Segment/a": b"1", **many}, True)
+    await store.definitions.write(2, {"Segment/a": b"2"}, [])
+    third = await store.definitions.revision()
+    assert await store.definitions.changes(second) == (third, {"Segment/a": b"2"}, False)
     for revision in range(3, 1003):
-        await store.write(revision, {"Segment/a": b"%d" % revision}, [])
+        await store.definitions.write(revision, {"Segment/a": b"%d" % revision}, [])
         if revision == 3:
-            fourth = await store.revision()
-    assert (await store.changes(third)).whole
-    assert not (await store.changes(fourth)).whole
+            fourth = await store.definitions.revision()
+    assert (await store.definitions.changes(third)).whole
+    assert not (await store.definitions.changes(fourth)).whole
     await store.close()
 
 
@@ -396,7 +401,7 @@ async def test_a_missing_or_wrong_password_is_told_without_showing_it(
     await redis.config_set("requirepass", "s3cret")
     store = RedisStore(url.replace("redis://", f"redis://{given}"), clock=lambda: 0)
 
-    for ask in (store.ping, store.guarantees, store.revision):
+    for ask in (store.ping, store.guarantees, store.definitions.revision):
         with pytest.raises(Unreachable, match=r"refuses us.*password is missing or wrong") as caught:
             await ask()
         assert "wr0ng-one" not in str(caught.value)
@@ -426,10 +431,11 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
 
 async def test_a_write_whose_answer_was_lost_counts_once_when_it_is_sent_again(valkey: str, unique: str) -> None:
     store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
-    keys = store._definition_keys()
-    again = [0, "token", 1, "Segment/a", "{}"]
+    keys = store.definitions._keys("d", "rev", "tok", "log", "v", "last", "a")
+    again = [0, "token", 0, 100, 1, 0, "Segment/a", "", "{}", "audited"]
 
     assert await store._call("write_definitions", keys, again) == [b"ok", 1]
     assert await store._call("write_definitions", keys, again) == [b"ok", 1]
-    assert await store._call("write_definitions", keys, [0, "other", 0]) == [b"conflict", 1]
+    assert await store._call("write_definitions", keys, [0, "other", 0, 100, 0, 0]) == [b"conflict", 1]
+    assert len(await store.definitions.audit(limit=10)) == 1
     await store.close()

@@ -30,9 +30,10 @@ from actionmap.deliver.http import HttpSender
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
+from actionmap.store.definitions import Revision
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Commit, Halt, Revision
+from actionmap.store.protocols import Commit, Halt
 from actionmap.telemetry import Metrics
 from actionmap.vault import Vault, new_key
 from actionmap.visitor import encode_visitor
@@ -282,13 +283,13 @@ async def test_the_set_that_is_read_can_be_put_back_and_changes_nothing(server: 
 
 
 async def test_a_dry_run_tells_what_would_change_and_changes_nothing(server: Server) -> None:
-    before = await server.store.changes(Revision(-1))
+    before = await server.store.definitions.changes(Revision(-1))
     wanted = {"definitions": [{**RULES[2], "description": "new text"}, {**SEGMENT, "name": "new"}]}
     answer = await server.ask("PUT", "definitions", key="key-read", json=wanted, params={"dryRun": True})
     changes = {(change["action"], change["name"]): change["diff"] for change in answer.json()["changes"]}
     assert set(changes) == {("change", "tell-shop"), ("create", "new")}
     assert any("+description: new text" in line for line in changes["change", "tell-shop"])
-    assert await server.store.changes(Revision(-1)) == before
+    assert await server.store.definitions.changes(Revision(-1)) == before
 
 
 async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
@@ -302,12 +303,12 @@ async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
 
 @pytest.mark.parametrize("dry_run", [False, True])
 async def test_a_set_with_one_mistake_changes_nothing_at_all(dry_run: bool, server: Server) -> None:
-    before = await server.store.changes(Revision(-1))
+    before = await server.store.definitions.changes(Revision(-1))
     wanted = [{**SEGMENT, "name": "fine"}, {**RULES[3], "action": {"webhook": "nowhere"}}]
     answer = await server.ask("PUT", "definitions", json={"definitions": wanted}, params={"dryRun": dry_run})
     assert answer.status_code == 422
     assert "nowhere" in answer.json()["errors"][0]["message"]
-    assert await server.store.changes(Revision(-1)) == before
+    assert await server.store.definitions.changes(Revision(-1)) == before
 
 
 # --- who may, and what is taken
@@ -341,7 +342,7 @@ RIGHTS: list[tuple[str, str, str]] = [
 async def test_without_a_key_or_without_its_right_nothing_is_answered(
     right: str, method: str, path: str, server: Server
 ) -> None:
-    before = await server.store.changes(Revision(-1))
+    before = await server.store.definitions.changes(Revision(-1))
     body = {"json": {"definitions": []}} if "definitions" in path else {"json": IDLE}
     for key in (None, "key-nobody-knows"):
         answer = await server.ask(method, path, key=key, **body)
@@ -353,7 +354,7 @@ async def test_without_a_key_or_without_its_right_nothing_is_answered(
             answer = await server.ask(method, path, key=key, **body)
             assert answer.status_code == 403
             assert right in answer.json()["detail"]
-    assert await server.store.changes(Revision(-1)) == before
+    assert await server.store.definitions.changes(Revision(-1)) == before
 
 
 @pytest.mark.parametrize(("right", "method", "path"), [row for row in RIGHTS if row[0] != "ingest"])
@@ -861,7 +862,7 @@ async def test_a_secret_that_is_written_out_is_answered_masked_and_kept_by_its_m
         body = {**new, "auth": {**auth, "token": token}, "description": description}
         replaced = await server.ask("PUT", "integrations/new", json=body)
         assert replaced.json()["auth"]["token"] == mask
-    stored = await server.store.changes(Revision(-1))
+    stored = await server.store.definitions.changes(Revision(-1))
     shown = [(await server.ask("GET", path)).text for path in ("integrations/new", "integrations", "definitions")]
     assert not any("s3cret" in str(text) for text in (*shown, stored.definitions["Integration/new"]))
     assert all(mask in text for text in shown)

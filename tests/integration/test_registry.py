@@ -1,5 +1,7 @@
 """Definitions in a store: changed as a set, compiled before they are in use."""
 
+import copy
+
 import msgspec
 import pytest
 
@@ -7,8 +9,8 @@ from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.models import Integration
 from actionmap.errors import Conflict, DefinitionError, SettingsError
 from actionmap.registry import Registry
+from actionmap.store.definitions import Revision
 from actionmap.store.memory import MemoryStore
-from actionmap.store.protocols import Revision
 from actionmap.vault import Vault, new_key
 from support import definitions, rules
 
@@ -59,13 +61,13 @@ async def test_each_definition_counts_its_own_versions(registry: Registry) -> No
 async def test_a_change_that_does_not_hang_together_changes_nothing_at_all(
     store: MemoryStore, registry: Registry
 ) -> None:
-    before = await store.changes(Revision(-1))
+    before = await store.definitions.changes(Revision(-1))
     fine = changed("ActionMap/each-order", active=False)
 
     with pytest.raises(DefinitionError, match="there is no Webhook 'tell-shop'"):
         await registry.change(fine, frozenset({"Webhook/tell-shop"}))
 
-    assert await store.changes(Revision(-1)) == before
+    assert await store.definitions.changes(Revision(-1)) == before
     assert registry.definitions == RULES
 
 
@@ -97,8 +99,8 @@ async def test_of_two_changes_made_from_the_same_revision_the_second_is_refused(
 async def test_a_revision_that_does_not_compile_is_refused_and_the_last_good_one_stays_until_it_is_mended(
     key: str, stored: bytes, store: MemoryStore, registry: Registry
 ) -> None:
-    _, good, _ = await store.changes(Revision(-1))
-    await store.write(1, {key: stored}, [])
+    _, good, _ = await store.definitions.changes(Revision(-1))
+    await store.definitions.write(1, {key: stored}, [])
 
     assert not await registry.refresh()
 
@@ -107,30 +109,20 @@ async def test_a_revision_that_does_not_compile_is_refused_and_the_last_good_one
     assert registry.definitions == RULES
     assert len(registry.rulebook.maps) == 2
 
-    await store.write(2, good, [key] if key not in good else [])
+    await store.definitions.write(2, good, [key] if key not in good else [])
     assert await registry.refresh()
     assert registry.refused == ""
     assert registry.revision == 3
 
 
-class Forgetful(MemoryStore):
-    """Loses its last write when it is told to."""
-
-    def lose(self, before: dict[str, bytes]) -> None:
-        self._revision -= 1
-        self._tokens.pop()
-        self._changes.pop()
-        self._definitions = dict(before)
-
-
 async def test_another_write_under_the_number_of_a_lost_one_is_taken_over() -> None:
-    store = Forgetful()
+    store = MemoryStore()
     writer, reader = Registry(store), Registry(store)
     await writer.change(RULES)
-    before = dict(store._definitions)
+    before = copy.deepcopy(vars(store.definitions))
     await writer.change(changed("ActionMap/each-order", priority="high"))
     await reader.refresh()
-    store.lose(before)
+    vars(store.definitions).update(before)  # it has lost the last write
     other = Registry(store)
     await other.refresh()
     await other.change(changed("ActionMap/each-order", active=False))
@@ -164,14 +156,14 @@ async def test_changes_are_taken_over_one_by_one_and_merged_when_there_are_many(
 
 
 async def test_a_refused_revision_that_the_store_has_lost_is_refused_no_more() -> None:
-    store = Forgetful()
+    store = MemoryStore()
     registry = Registry(store)
     await registry.change(RULES)
-    before = dict(store._definitions)
-    await store.write(1, {"Webhook/tell-shop": b"written by something else"}, [])
+    before = copy.deepcopy(vars(store.definitions))
+    await store.definitions.write(1, {"Webhook/tell-shop": b"written by something else"}, [])
     assert not await registry.refresh()
     assert registry.refused
-    store.lose(before)
+    vars(store.definitions).update(before)  # it has lost the last write
     assert not await registry.refresh()
     assert registry.refused == ""
     await registry.change(changed("ActionMap/each-order", priority="high"))
@@ -194,7 +186,11 @@ def token_of(registry: Registry) -> str:
 async def test_a_secret_that_is_written_out_is_in_the_store_encrypted_only(store: MemoryStore) -> None:
     registry = Registry(store, Vault(KEY))
     await registry.change(WITH_SECRET)
-    (raw,) = [raw for key, raw in (await store.changes(Revision(-1))).definitions.items() if key == "Integration/shop"]
+    (raw,) = [
+        raw
+        for key, raw in (await store.definitions.changes(Revision(-1))).definitions.items()
+        if key == "Integration/shop"
+    ]
     assert raw is not None
     assert b"s3cret" not in raw
     assert Vault(KEY).open(token_of(registry)) == "s3cret-value"

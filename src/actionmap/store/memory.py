@@ -6,12 +6,12 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from secrets import token_hex
 
 from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter, Delivery, Outcomes, encode
-from actionmap.errors import Conflict, FenceMoved
+from actionmap.errors import FenceMoved
+from actionmap.store.definitions import MemoryDefinitions
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import MemoryIntegrations
 from actionmap.store.journal import MemoryJournal
@@ -21,7 +21,6 @@ from actionmap.store.protocols import (
     NO_OUTCOMES,
     NOT_YET,
     Applied,
-    Changes,
     Commit,
     Due,
     Fence,
@@ -29,7 +28,6 @@ from actionmap.store.protocols import (
     Leased,
     Parked,
     Resume,
-    Revision,
 )
 
 
@@ -76,15 +74,10 @@ class MemoryStore:
         self._partitions: dict[int, _Partition] = defaultdict(_Partition)
         self._outbox_cap = outbox_cap
         self._ordered_cap = ordered_cap
+        self.definitions = MemoryDefinitions()
         self.integrations = MemoryIntegrations()
         self.lookups = MemoryLookups()
         self.journal = MemoryJournal(journal)
-        self._revision = 0
-        self._definitions: dict[str, bytes] = {}
-        #: The keys that each write changed.
-        self._changes: list[list[str]] = []
-        #: Of each revision from 0 on.
-        self._tokens = [""]
 
     async def fence(self, partition: int) -> Fence:
         return self._partitions[partition].fence
@@ -325,27 +318,6 @@ class MemoryStore:
         if part.parked_from >= part.parked_to:
             part.parked.clear()
         return True
-
-    async def revision(self) -> Revision:
-        return Revision(self._revision, self._tokens[-1])
-
-    async def changes(self, since: Revision) -> Changes:
-        newest = Revision(self._revision, self._tokens[-1])
-        if not 0 <= since.number <= self._revision or self._tokens[since.number] != since.token:
-            return Changes(newest, dict(self._definitions), whole=True)
-        changed = {key: self._definitions.get(key) for some in self._changes[since.number :] for key in some}
-        return Changes(newest, changed, whole=False)
-
-    async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
-        if expected != self._revision:
-            raise Conflict(f"the definitions are at revision {self._revision}, not {expected}")
-        self._definitions.update(changed)
-        for key in deleted:
-            self._definitions.pop(key, None)
-        self._revision += 1
-        self._changes.append([*changed, *deleted])
-        self._tokens.append(token_hex(8))
-        return self._revision
 
     async def ping(self) -> None:
         """Memory always answers."""

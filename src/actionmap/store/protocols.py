@@ -1,4 +1,4 @@
-"""What the rest of actionmap asks of a store: five small roles. `redis.py` and `memory.py` play all of them.
+"""What the rest of actionmap asks of a store: small roles. `redis.py` and `memory.py` play all of them.
 
 A partition's fence, visitors, outbox and dead letters live in one slot and change together, in one script.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from actionmap.delivery import DeadLetter, Delivery, Outcomes
+from actionmap.store.definitions import DefinitionStore
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import IntegrationStore
 from actionmap.store.journal import JournalStore
@@ -334,44 +335,12 @@ class ParkingStore(Protocol):
         """
 
 
-class Revision(NamedTuple):
-    """One state of the definitions."""
-
-    #: Counts the writes from 1; 0 when there was none.
-    number: int = 0
-    #: Of the write that led to it: a store that has lost writes gives their numbers to others.
-    token: str = ""
-
-
-class Changes(NamedTuple):
-    """What has become of the definitions."""
-
-    revision: Revision
-    #: Stored form by key ``Kind/name``; None for what was deleted.
-    definitions: dict[str, bytes | None]
-    #: Whether these are all definitions, and not only what has changed.
-    whole: bool
-
-
-class DefinitionStore(Protocol):
-    """All definitions, as one set with one revision."""
-
-    async def revision(self) -> Revision:
-        """The revision of the stored set."""
-
-    async def changes(self, since: Revision) -> Changes:
-        """What is different from the revision ``since``, read in one step; everything, when that cannot be told."""
-
-    async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
-        """Change the set if it is still at revision ``expected``; returns the new revision.
-
-        Raises:
-            Conflict: it is not.
-        """
-
-
-class Store(PartitionStore, Outbox, ParkingStore, DefinitionStore, Protocol):
+class Store(PartitionStore, Outbox, ParkingStore, Protocol):
     """All roles in one, as the implementations play them."""
+
+    @property
+    def definitions(self) -> DefinitionStore:
+        """All definitions, their versions, and who changed them."""
 
     @property
     def integrations(self) -> IntegrationStore:

@@ -19,6 +19,9 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
     am:{definitions}:tok  string  token of the last write, by which a repeated one is recognised
     am:{definitions}:log  list    the keys that each of the last writes changed
+    am:{definitions}:v  hash   former versions, by Kind/name@version
+    am:{definitions}:last  hash  the last version of each deleted definition
+    am:{definitions}:a  stream  audit: who changed what, by revision
 """
 
 from __future__ import annotations
@@ -38,8 +41,9 @@ from actionmap.delivery import (
     encode,
     for_journal,
 )
-from actionmap.errors import Conflict, FenceMoved
+from actionmap.errors import FenceMoved
 from actionmap.store.connection import Connection
+from actionmap.store.definitions import RedisDefinitions
 from actionmap.store.durability import Guarantees
 from actionmap.store.fence_fields import FENCE_FIELDS, read_fence
 from actionmap.store.integrations import RedisIntegrations
@@ -48,7 +52,6 @@ from actionmap.store.lookups import RedisLookups
 from actionmap.store.protocols import (
     NO_OUTCOMES,
     Applied,
-    Changes,
     Commit,
     Due,
     Fence,
@@ -56,7 +59,6 @@ from actionmap.store.protocols import (
     Leased,
     Parked,
     Resume,
-    Revision,
 )
 
 _SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
@@ -94,6 +96,7 @@ class RedisStore:
         self._redis = self._connection.client
         self._call = self._connection.call
         self._translated = self._connection.translated
+        self.definitions = RedisDefinitions(self._connection, prefix)
         self.integrations = RedisIntegrations(self._connection, prefix)
         self.lookups = RedisLookups(self._connection, prefix)
         self.journal = RedisJournal(self._connection, self._key)
@@ -331,36 +334,6 @@ class RedisStore:
             args += ("bury", letter.id, _integration(letter), letter.at, encode(letter), _encoded(outcomes, letter.id))
         keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn", "o")
         return bool(await self._call("unpark", keys, args))
-
-    # --- definitions
-
-    def _definition_keys(self) -> list[str]:
-        return [f"{self._prefix}:{{definitions}}:{name}" for name in ("d", "rev", "tok", "log")]
-
-    async def revision(self) -> Revision:
-        _, number, token, _ = self._definition_keys()
-        async with self._translated():
-            found = await self._redis.mget(number, token)
-        return Revision(int(found[0] or 0), (found[1] or b"").decode())
-
-    async def changes(self, since: Revision) -> Changes:
-        number, token, extent, *found = await self._call("changed_definitions", self._definition_keys(), list(since))
-        if extent == b"all":
-            [pairs] = found
-            flat = pairs.items() if isinstance(pairs, dict) else zip(pairs[::2], pairs[1::2], strict=True)
-        else:
-            flat = zip(found[::2], found[1::2], strict=True)
-        definitions = {key.decode(): value for key, value in flat}
-        return Changes(Revision(int(number), token.decode()), definitions, whole=extent == b"all")
-
-    async def write(self, expected: int, changed: dict[str, bytes], deleted: Sequence[str]) -> int:
-        written = [part for pair in changed.items() for part in pair]
-        keys = self._definition_keys()
-        args: list[Any] = [expected, secrets.token_hex(16), len(changed), *written, *deleted]
-        status, revision = await self._call("write_definitions", keys, args)
-        if status == b"conflict":
-            raise Conflict(f"the definitions are at revision {revision}, not {expected}")
-        return int(revision)
 
     async def ping(self) -> None:
         async with self._translated():
