@@ -7,8 +7,10 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import count
 
 import pytest
+import structlog
 
 from actionmap.embedded import embedded_broker, embedded_store
+from actionmap.telemetry import configure_logging
 
 for name in [name for name in os.environ if name.startswith("ACTIONMAP_")]:
     del os.environ[name]
@@ -47,3 +49,12 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def unique() -> str:
     """A name that no other test of this run uses: for topics, groups and key prefixes."""
     return f"t{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Nothing but what is critical is logged; afterwards logs are what they were."""
+    before = structlog.get_config()
+    configure_logging("critical", "text")
+    yield
+    structlog.configure(**before)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from actionmap.catalog.documents import Document
+from actionmap.catalog.lifecycle import Entry
 from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.consume.parse import Record
 from actionmap.consume.positions import Log
@@ -51,6 +52,11 @@ def rules(base_url: str = "https://shop.example.com", **integration: Any) -> lis
 def definitions(written: Iterable[dict[str, Any]]) -> Definitions:
     """What ``written`` says, parsed."""
     return parse_documents(Document(data=data) for data in written)[0]
+
+
+def held(some: Definitions) -> dict[str, Entry]:
+    """``some`` as a store holds it."""
+    return {key: Entry(definition=definition) for key, definition in some.items()}
 
 
 def event(visitor: str = "v", name: str = "order", **more: Any) -> bytes:
@@ -136,6 +142,8 @@ class ScriptedLog:
         #: Raised, and taken away, by the next looks at the log.
         self.troubles: list[Exception] = []
         self.lane: Lane | None = None
+        #: Whether its records are actionmap's own.
+        self.own = False
         self._records: list[Record] = []
         self._sent = 0
 
@@ -156,7 +164,8 @@ class ScriptedLog:
     def append(self, *values: bytes | None, key: bytes | None = None) -> int:
         """Add records, and hand them over; returns the offset of the last one."""
         for value in values:
-            self._records.append(Record("events", self.partition, self.end, self.recorded_at + self.end, key, value))
+            self._records.append(Record("events", self.partition, self.end, self.recorded_at + self.end, key, value,
+                                        own=self.own))  # fmt: skip
         self._hand_over()
         return self.end - 1
 

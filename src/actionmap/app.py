@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,19 +15,21 @@ from fastapi import FastAPI
 
 from actionmap.admin.api import create_api, create_ops
 from actionmap.admin.auth import ApiKeys
+from actionmap.admin.keys import refresh_keys
 from actionmap.admin.replay import Replays
 from actionmap.admin.status import Health
 from actionmap.collect.collector import collector_router
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.collect.topic import check_reachable, ensure_topic
-from actionmap.consume.ends import cluster_id, has_record, log_ends, read_record
+from actionmap.consume.ends import cluster_id, group_members, has_record, log_ends, read_record
 from actionmap.consume.kafka import EMBEDDED_CLUSTER
-from actionmap.deliver.dispatch import Sender
+from actionmap.deliver.outward import Outward
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
 from actionmap.engine import Engine, Options, build_sender, policy_of, refresh_regularly
-from actionmap.errors import ActionmapError, SettingsError
+from actionmap.errors import ActionmapError, SettingsError, Unreachable
+from actionmap.golive import Survey, Watch
 from actionmap.pipeline import Lane
 from actionmap.process import (
     address_of,
@@ -40,11 +42,13 @@ from actionmap.process import (
 from actionmap.registry import Registry
 from actionmap.settings import Settings, parse_api_keys
 from actionmap.store.durability import Guarantees
+from actionmap.store.protocols import Store
 from actionmap.store.redis import RedisStore
 from actionmap.telemetry import Metrics
 from actionmap.watchdog import Watchdog, end_after
 
 _REACH_TIMEOUT_S = 5.0
+_KEYS_EVERY_S = 1.0
 #: A day more than a delivery may be kept that is parked.
 _PARKED_FOR_S = LONGEST_AGE_S + 86_400
 
@@ -72,6 +76,11 @@ class Parts:
     metrics: Metrics
     engine: Engine | None = None
     producer: EventProducer | None = None
+    #: How many there are, for who changes definitions: no revision is as low as one that they were judged by.
+    partitions: int = 0
+    #: Set by `build_api`.
+    api_keys: ApiKeys | None = None
+    survey: Survey | None = None
 
     async def health(self) -> Health:
         """What works and what does not, in words for people."""
@@ -108,11 +117,22 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     store = open_store(settings)
     try:
         await store.ping()
-        registry = Registry(store, settings.vault)
+        registry = Registry(store, settings.vault, judged_by=lambda: highest_judged(store, parts.partitions))
+        parts = Parts(settings=settings, store=store, registry=registry, metrics=Metrics())
         await registry.refresh()
-        yield Parts(settings=settings, store=store, registry=registry, metrics=Metrics())
+        yield parts
     finally:
         await store.close()
+
+
+async def highest_judged(store: Store, partitions: int) -> int:
+    """The highest revision of the definitions that any partition was judged by.
+
+    Raises:
+        Unreachable: the store does not answer.
+    """
+    fences = await asyncio.gather(*(store.fence(partition) for partition in range(partitions)))
+    return max((fence.revision for fence in fences), default=0)
 
 
 async def prepare_topic(settings: Settings) -> int:
@@ -173,7 +193,7 @@ def build_api(
     parts: Parts,
     producer: EventProducer,
     partitions: int,
-    sender: Sender,
+    sender: Outward,
     *,
     open_access: bool,
     secret_is_set: Callable[[str], bool] = secret_is_set,
@@ -183,7 +203,20 @@ def build_api(
     ``sender`` sends what people try out; ``open_access``: nobody needs a key.
     """
     where = (parts.settings.kafka_bootstrap_servers, parts.settings.events_topic)
-    keys = ApiKeys(parse_api_keys(parts.settings.api_keys.get_secret_value()), open_access=open_access)
+    settings = parts.settings
+    keys = ApiKeys(parse_api_keys(settings.api_keys.get_secret_value()), open_access=open_access)
+    parts.api_keys = keys
+    parts.survey = Survey(
+        registry=parts.registry,
+        store=parts.store,
+        partitions=partitions,
+        log_ends=partial(log_ends, *where),
+        members=partial(group_members, settings.kafka_bootstrap_servers, settings.consumer_group),
+        prober=sender,
+        secret_is_set=secret_is_set,
+        egress_hosts=settings.egress_hosts,
+        egress_networks=settings.egress_networks,
+    )
     return create_api(
         collector=collector_router(
             producer, keys.rights, Quota(parts.settings.ingest_rate, time.monotonic), parts.metrics
@@ -199,9 +232,10 @@ def build_api(
         sender=sender,
         policy=policy_of(parts.settings),
         metrics=parts.metrics,
-        secret_is_set=secret_is_set,
-        egress_hosts=parts.settings.egress_hosts,
-        egress_networks=parts.settings.egress_networks,
+        survey=parts.survey,
+        quota=Quota(settings.api_rate, time.monotonic),
+        cors_origins=settings.cors_origins,
+        requires_if_match=settings.require_if_match,
     )
 
 
@@ -233,6 +267,21 @@ async def run_engine(settings: Settings, ready: Callable[[str], None]) -> None:
             )  # fmt: skip
 
 
+async def refresh_keys_regularly(parts: Parts) -> None:
+    """Keep the keys of the API of ``parts`` those that the store holds, for ever."""
+    while True:
+        if parts.api_keys is not None:
+            with suppress(Unreachable):
+                await refresh_keys(parts.api_keys, parts.store.api_keys)
+        await asyncio.sleep(_KEYS_EVERY_S)
+
+
+async def watch_golive(parts: Parts) -> None:
+    """Check all active action maps again and again, for ever; see `Watch`."""
+    assert parts.survey is not None
+    await Watch(parts.survey, parts.metrics, parts.settings.golive_every).run()
+
+
 def _watchdog(engine: Engine, settings: Settings) -> Watchdog:
     where = (settings.kafka_bootstrap_servers, settings.events_topic)
     return Watchdog(
@@ -258,11 +307,13 @@ async def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
         )
     stopping = asyncio.Event()
     async with open_parts(settings) as parts:
-        partitions = await prepare_topic(settings)
+        parts.partitions = await prepare_topic(settings)
         async with await open_producer(settings) as producer, build_sender(settings) as sender:
             parts.producer = producer
             with listen(settings.host, settings.port) as listener:
                 ready(address_of(listener))
-                api = build_api(parts, producer, partitions, sender, open_access=False)
-                await run_until_signal(stopping.wait(), stopping.set, serve_http(api, listener),
-                                       refresh_regularly(parts.registry))  # fmt: skip
+                api = build_api(parts, producer, parts.partitions, sender, open_access=False)
+                await run_until_signal(
+                    stopping.wait(), stopping.set, serve_http(api, listener), refresh_regularly(parts.registry),
+                    refresh_keys_regularly(parts), watch_golive(parts),
+                )  # fmt: skip

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from actionmap.decide import Timeline
 from actionmap.decision import Decision, Verdict
-from actionmap.delivery import DeadLetter, Delivery, Outcome, outcome_of
-from actionmap.event import Event
+from actionmap.delivery import SURVIVES_ALL, DeadLetter, Delivery, Outcome, outcome_of
+from actionmap.event import VISITOR_ERASED, Event
 from actionmap.store.protocols import Commit
 from actionmap.telemetry import Metrics
 from actionmap.visitor import Visitor, encode_visitor
@@ -48,6 +50,10 @@ class Batch:
     last_outcome: bytes = b""
     #: Visitor → when its next timer was due before, as the store knows it.
     timers_before: dict[str, int | None] = field(default_factory=dict)
+    #: How often visitors of the partition were erased, these included; see `Fence.erasures`.
+    erasures: int = 0
+    #: The visitors that it erases, in order. It takes nothing of them after that.
+    erased: dict[str, None] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
@@ -77,19 +83,35 @@ class Batch:
             if verdict.reason == "error":
                 self.bury(_broken(event, verdict, at))
 
+    def takes(self, event: Event | DeadLetter) -> bool:
+        """Whether it can take ``event``: of a visitor that it erases it takes nothing more."""
+        return (event.key if isinstance(event, DeadLetter) else event.visitor_id) not in self.erased
+
     def _note(self, event: Event, decision: Decision) -> None:
         self.decisions.append((event, decision))
         if decision.outcome == "duplicate":
             return
-        self.changed.add(decision.visitor.id)
+        if decision.outcome == "erased":
+            # What it has brought up so far is swept with what the store has of it.
+            self.changed.discard(event.visitor_id)
+            self.erased[event.visitor_id] = None
+            self.erasures += 1
+        else:
+            self.changed.add(decision.visitor.id)
         if decision.deliveries or decision.dead_letters:
+            survives = SURVIVES_ALL if event.name == VISITOR_ERASED else self.erasures
             for delivery in decision.deliveries:
-                self.deliveries.append(delivery)
+                self.deliveries.append(replace(delivery, survives=survives) if survives else delivery)
                 self.owed_bytes += len(delivery.body or "") + _ENVELOPE_BYTES
             for letter in decision.dead_letters:
-                self.bury(letter)
-                if letter.delivery is not None:
-                    self.outcomes[letter.id] = outcome_of(letter.delivery, "webhook_failed", letter.at)
+                self._bury_delivery(letter, survives)
+
+    def _bury_delivery(self, letter: DeadLetter, survives: int) -> None:
+        if letter.delivery is not None:
+            delivery = replace(letter.delivery, survives=survives)
+            letter = replace(letter, delivery=delivery)
+            self.outcomes[letter.id] = outcome_of(delivery, "webhook_failed", letter.at)
+        self.bury(letter)
 
     def add_outcome(self, event: Event, decision: Decision) -> None:
         """Take over what the outcome of a delivery, ``event``, has led to."""
@@ -140,6 +162,8 @@ class Batch:
             outcomes=self.outcomes,
             outcomes_taken=self.outcomes_taken,
             last_outcome=self.last_outcome,
+            erased=list(self.erased),
+            erasures=self.erasures,
         )
 
     def count(self, metrics: Metrics) -> None:

@@ -29,6 +29,8 @@ class Claim:
     #: Stream time as claimed, and the wall clock when it was reached; see `Fence`.
     stream_time: int
     stream_time_at: int
+    #: How often visitors were erased; see `Fence`.
+    erasures: int = 0
 
     @property
     def fetch_from(self) -> int:
@@ -93,6 +95,7 @@ class Claimant:
             is_proven=not fence.fingerprint or log.begin > fence.offset,
             stream_time=fence.stream_time,
             stream_time_at=fence.stream_time_at,
+            erasures=fence.erasures,
         )
 
     async def _start(self, fence: Fence, log: Log, policy: Resume | None) -> Start:

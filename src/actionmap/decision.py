@@ -50,8 +50,9 @@ class Decision(Struct, frozen=True, gc=False):
     #: ``judged``; ``duplicate`` and ``late`` events are not judged; ``timer``: a wait was over;
     #: ``expiry``: a membership was; ``replayed``: judged again by the maps that had broken on it.
     #: ``outcome``: a delivery had ended; ``refused``: an assignment to what is no external segment.
-    outcome: Literal["judged", "duplicate", "late", "timer", "expiry", "replayed", "outcome", "refused"]
-    #: The visitor with this event in it.
+    #: ``erased``: the visitor is to be forgotten.
+    outcome: Literal["judged", "duplicate", "late", "timer", "expiry", "replayed", "outcome", "refused", "erased"]
+    #: The visitor with this event in it; of an erasure, as it was.
     visitor: Visitor
     verdicts: tuple[Verdict, ...] = ()
     deliveries: tuple[Delivery, ...] = ()

@@ -10,6 +10,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+#: What the erasure of a visitor fires outlives it, and every later one.
+SURVIVES_ALL = 2**53 - 1
+
 
 class RetryPolicy(Struct, frozen=True, omit_defaults=True, gc=False):
     """When a failed attempt is repeated."""
@@ -104,6 +107,10 @@ class Delivery(Struct, frozen=True, omit_defaults=True, gc=False):
     logs_response: bool = False
     #: Its attempts, the newest last, as many as are kept.
     log: tuple[AttemptRecord, ...] = ()
+    #: The versions of the map, the webhook and the data action that made it; empty where they were not noted.
+    versions: tuple[int, ...] = ()
+    #: The partition's erasures of visitors up to this number came before it, so they leave it owed (`Fence.erasures`).
+    survives: int = 0
 
     @property
     def is_ordered(self) -> bool:
@@ -157,6 +164,8 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True, gc=False):
     replay_of: str | None = None
     #: False for a delivery whose request could not be built: there is nothing to be sent.
     was_rendered: bool = True
+    #: Of a record, what `Delivery.survives` is of a delivery.
+    survives: int = 0
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -176,6 +185,15 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     traits: dict[str, Any] = {}
     #: How many deliveries led to it, each by its outcome; at least 1.
     depth: int = 1
+    #: As its delivery's.
+    survives: int = 0
+
+
+def is_erased(what: Delivery | DeadLetter | Outcome, erased: Mapping[str, int]) -> bool:
+    """Whether ``what`` goes with the visitors that were ``erased`` (id → number of the erasure)."""
+    one = what.delivery if isinstance(what, DeadLetter) and what.delivery is not None else what
+    visitor_id = one.key if isinstance(one, DeadLetter) else one.visitor_id
+    return one.survives < erased.get(visitor_id or "", 0)
 
 
 #: Attempts of a delivery that are kept.
@@ -223,7 +241,7 @@ def outcome_of(
     """What ``delivery`` ended with at ``at``; one given up sets the variables of ``onFailure``."""
     known = delivery.capture.on_failure if name == "webhook_failed" else variables or {}
     return Outcome(name, delivery.visitor_id, delivery.id, delivery.webhook, delivery.action_map, at, status,
-                   known, traits or {}, delivery.depth + 1)  # fmt: skip
+                   known, traits or {}, delivery.depth + 1, delivery.survives)  # fmt: skip
 
 
 def delivery_id(

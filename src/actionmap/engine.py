@@ -20,11 +20,12 @@ from actionmap.decide import Policy
 from actionmap.decision import Decision
 from actionmap.deliver.breaker import FIRST_PAUSE_MS
 from actionmap.deliver.credentials import environment_secrets
-from actionmap.deliver.dispatch import Sender
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.health import Health
 from actionmap.deliver.http import HttpSender
+from actionmap.deliver.outward import Outward
 from actionmap.deliver.parking import ParkedLog, Parking
+from actionmap.deliver.reported import Editions
 from actionmap.deliver.worker import LEASE_MS, DeliveryWorker
 from actionmap.delivery import Attempt, Delivery
 from actionmap.environment import LaneEnvironment
@@ -68,7 +69,7 @@ class Options:
     #: Where deliveries beyond an integration's cap wait; None: they stay in the outbox, up to its own cap.
     parked_log: ParkedLog | None = None
     #: Makes the sender in use from the one that production uses.
-    wrap_sender: Callable[[Sender], Sender] = lambda sender: sender
+    wrap_sender: Callable[[Outward], Outward] = lambda sender: sender
     watchers: Watchers = field(default_factory=Watchers)
 
 
@@ -105,7 +106,7 @@ class Engine:
         self._log = logger("engine")
         self._sender = build_sender(settings)
         #: Makes the attempts; open while `run` runs.
-        self.sender: Sender = options.wrap_sender(self._sender)
+        self.sender: Outward = options.wrap_sender(self._sender)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.worker = self._delivery_worker(options, owner)
         environment = LaneEnvironment(
@@ -158,7 +159,7 @@ class Engine:
             lease_ms=options.lease_ms,
             breaker_pause_ms=options.breaker_pause_ms,
             parking=self._parking(),
-            health=Health(self._store.integrations, name),
+            health=Health(self._store.integrations, name, edition=Editions(self._registry)),
             listened_to=lambda: self._registry.rulebook.outcomes_asked,
             on_outcomes=self._outcomes_arrived,
         )

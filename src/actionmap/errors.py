@@ -4,6 +4,7 @@ ActionmapError
 ├── SettingsError        it will not start: a setting is missing or wrong
 ├── Unreachable          a part it needs does not answer: what, where, what to do
 ├── DefinitionError      the author of a definition must fix it: findings with file and line
+│   └── LifecycleError   its state does not allow it
 ├── Conflict             somebody else changed it meanwhile: read again, then retry
 ├── NotFound             there is no such thing
 ├── Rejected             a record becomes a dead letter, with its reason
@@ -66,6 +67,10 @@ class DefinitionError(ActionmapError):
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+class LifecycleError(DefinitionError):
+    """The state that a definition is in does not allow what was asked of it."""
 
 
 class Rejected(ActionmapError):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from actionmap.batch import Batch
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.consume.parse import Record, dead_letter, parse_record
 from actionmap.decide import Policy, Timeline
-from actionmap.delivery import DeadLetter, Outcome, decode_outcome
+from actionmap.delivery import SURVIVES_ALL, DeadLetter, Outcome, decode_outcome
 from actionmap.errors import PartitionHalted, Rejected
-from actionmap.event import Event
+from actionmap.event import VISITOR_ERASED, Event
 from actionmap.store.cache import VisitorCache
 from actionmap.store.protocols import Due, PartitionStore
 from actionmap.telemetry import Metrics, logger
@@ -43,6 +44,8 @@ class Evaluation:
         self.next_due: int | None = -1
         #: Whether outcomes of deliveries may wait for the partition's visitors.
         self.outcomes_wait = True
+        #: How often visitors of the partition were erased.
+        self.erasures = 0
 
     def parse(self, record: Record) -> Parsed:
         """``record``, and the event in it, or the dead letter that it is."""
@@ -74,6 +77,8 @@ class Evaluation:
         batch = await self._begin(due, visitor_ids, stream_time, token)
         timeline = Timeline(rulebook, self._policy, stream_time, batch.visitors)
         for record, event in parsed:
+            if batch.erased and not batch.takes(event):
+                break
             if isinstance(event, DeadLetter):
                 batch.add_dead(event)
             elif due.next_due is not None and due.next_due <= event.time:
@@ -113,8 +118,9 @@ class Evaluation:
         timeline = Timeline(rulebook, self._policy, stream_time, batch.visitors)
         for one, outcome in zip(stored, outcomes, strict=True):
             batch.outcomes_taken, batch.last_outcome = batch.outcomes_taken + 1, one
-            # One that is not known any more has been erased, or not seen for months.
-            if outcome.visitor_id in batch.visitors:
+            # One that is not known any more has been erased, or not seen for months; and who has come back since is not
+            # told what became of its erasure.
+            if outcome.visitor_id in batch.visitors and outcome.survives != SURVIVES_ALL:
                 event = event_of_outcome(outcome, max(stream_time, 0))
                 batch.add_outcome(event, timeline.take(event))
             if batch.is_full:
@@ -136,7 +142,8 @@ class Evaluation:
             if broken:
                 detail = "; ".join(f"ActionMap {verdict.action_map}: {verdict.detail}" for verdict in broken)
                 names = tuple(verdict.action_map for verdict in broken)
-                batch.bury(dead_letter(record, "action-map-error", detail, names))
+                letter = dead_letter(record, "action-map-error", detail, names)
+                batch.bury(replace(letter, survives=SURVIVES_ALL if event.name == VISITOR_ERASED else 0))
         if timeline.timers:
             batch.run_timers(timeline, timeline.stream_time, event.recorded_at)
 
@@ -147,7 +154,7 @@ class Evaluation:
 
     async def _begin(self, due: Due, visitor_ids: set[str], stream_time: int, token: str) -> Batch:
         waiting = {visitor_id for visitor_id, _ in due.visitors}
-        batch = Batch(stream_time, await self._load(visitor_ids | waiting, token))
+        batch = Batch(stream_time, await self._load(visitor_ids | waiting, token), erasures=self.erasures)
         batch.note_timers(due.visitors)
         return batch
 

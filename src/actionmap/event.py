@@ -20,6 +20,10 @@ RESERVED_EVENTS = frozenset(
 )
 #: Those by which others assign a visitor to a segment.
 ASSIGNMENT_EVENTS = frozenset({"segment_assigned", "segment_unassigned"})
+#: The one by which a visitor is forgotten.
+VISITOR_ERASED = "visitor_erased"
+#: Those that come through the topic, from actionmap itself.
+OWN_EVENTS = ASSIGNMENT_EVENTS | {VISITOR_ERASED}
 #: Those by which a delivery's end comes back to its visitor.
 OUTCOME_EVENTS = frozenset({"webhook_succeeded", "webhook_failed"})
 #: What an event may be called.

@@ -238,9 +238,11 @@ class Lane:
         if not claim.fingerprint:
             # Nothing is evaluated before there is a fence that lasts: one that is missing later was lost, for sure.
             await self._env.store.durable_offset(self.partition)
+        await self._sweep(claim)
         self._stream.claimed(claim.stream_time, claim.stream_time_at)
         self._evaluation.next_due = -1
         self._evaluation.outcomes_wait = True
+        self._evaluation.erasures = claim.erasures
         self._quiet_until = 0.0
         self._seek(claim.fetch_from)
         self._claim = claim
@@ -322,7 +324,15 @@ class Lane:
             self._log.error("deliveries.line_full", given_up=applied.given_up)
         self._stream.stored(commit.stream_time, reached_at)
         self._release(batch)
+        if batch.erased:
+            self._evaluation.erasures = batch.erasures
+            self._log.info("visitors.erased", number=len(batch.erased))
+            await self._sweep(claim)
         return True
+
+    async def _sweep(self, claim: Claim) -> None:
+        """Remove what erased visitors have left, before anything else happens; cut off, the next owner does."""
+        await self._env.store.erasures.sweep(self.partition, claim.token, stop=self._closing.is_set)
 
     async def _apply(self, commit: Commit) -> Applied | None:
         """Have the store apply ``commit``, again and again while it cannot; None when it must be decided again."""
@@ -368,6 +378,7 @@ class Lane:
 
     def _release(self, batch: Batch) -> None:
         self._env.cache.put(self.partition, ((batch.visitors[id_], len(stored)) for id_, stored in batch.stored))
+        self._env.cache.forget(self.partition, batch.erased)
         batch.count(self._env.metrics)
         if batch.deliveries:
             self._env.on_owed(self.partition)

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.documents import Document
+from actionmap.catalog.lifecycle import Entries, Entry, Step, saved
 from actionmap.catalog.models import Definition
-from actionmap.catalog.parse import parse_definition
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.catalog.sealing import rotated, sealed
-from actionmap.errors import ActionmapError, DefinitionError
-from actionmap.process import collector_paused, keep_from_collector
+from actionmap.catalog.versions import (
+    AuditEntry,
+    StoredDefinition,
+    audit_of,
+    decode_audit,
+    decode_stored,
+    encode_entry,
+    entry_after,
+    entry_of,
+)
+from actionmap.errors import ActionmapError, Conflict, DefinitionError
+from actionmap.process import collector_paused, keep_from_collector, wall_clock
 from actionmap.store.definitions import Changes, HoldsDefinitions, Revision
 from actionmap.telemetry import logger
 from actionmap.vault import Vault
 
-#: Definitions, and the version of each, by key ``Kind/name``.
+#: Definitions, and the version that is in force of each, by key ``Kind/name``.
 Definitions = dict[str, Definition]
 Versions = dict[str, int]
 
 #: More definitions than this are not left to Python's collector to go through again and again.
 _MANY = 1_000
+#: How often a change is made anew from what somebody else has written meanwhile.
+_TRIES = 20
 
 
-class StoredDefinition(msgspec.Struct, frozen=True):
-    """A definition as the store keeps it."""
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of the set: a step for each definition that is written, and what is deleted."""
 
-    #: Counts the writes of this definition from 1; its ETag.
-    version: int
-    kind: str
-    definition: dict[str, Any]
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    deleted: frozenset[str] = frozenset()
 
 
-_decoder = msgspec.json.Decoder(StoredDefinition)
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The set as read from the store."""
+
+    definitions: Definitions
+    versions: Versions
+    entries: dict[str, Entry]
+    rulebook: Rulebook
+
+
+class _Base(NamedTuple):
+    """What a change is made from."""
+
+    revision: int
+    entries: Entries
+
+
+async def _nothing_judged() -> int:
+    return 0
 
 
 class Registry:
@@ -48,19 +76,33 @@ class Registry:
     Compiling goes on in a thread, so that a process goes on evaluating meanwhile; what has not changed is taken over.
     """
 
-    def __init__(self, store: HoldsDefinitions, vault: Vault | None = None) -> None:
+    def __init__(
+        self,
+        store: HoldsDefinitions,
+        vault: Vault | None = None,
+        *,
+        judged_by: Callable[[], Awaitable[int]] = _nothing_judged,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
         """Args:
         store: Keeps the definitions.
         vault: Encrypts the secrets in them; without it definitions that hold one are refused.
+        judged_by: The highest revision that a partition was judged by; a new one is always greater, for the store may
+            have lost definitions alone.
+        clock: Wall time in milliseconds, for people.
         """
         self._store = store.definitions
         self._vault = vault or Vault()
+        self._judged_by = judged_by
+        self._clock = clock
         self._log = logger("registry")
         self._refreshing = asyncio.Lock()
         #: What is in use, and what was seen last: a revision that is refused is not read again and again.
         self._in_use = self._seen = Revision()
         self.definitions: Mapping[str, Definition] = {}
         self.versions: Mapping[str, int] = {}
+        #: What is held of each definition: also its draft, and who wrote it.
+        self.entries: Entries = {}
         self.rulebook: Rulebook = compile_rulebook({})
         #: Why the newest revision is not in use; "" when it is.
         self.refused = ""
@@ -69,6 +111,11 @@ class Registry:
     def revision(self) -> int:
         """The revision in use."""
         return self.rulebook.revision
+
+    def of_kind(self, kind: str) -> list[Entry]:
+        """What is held of the definitions of one kind."""
+        prefix = f"{kind}/"
+        return [entry for key, entry in self.entries.items() if key.startswith(prefix)]
 
     async def refresh(self) -> bool:
         """Take over the newest revision of the store; True when there was one.
@@ -91,39 +138,49 @@ class Registry:
             except (DefinitionError, msgspec.DecodeError) as error:
                 self._refuse(changes.revision, str(error))
                 return False
-            self._swap(*taken)
+            self._swap(taken)
             self._seen = self._in_use = changes.revision
             if len(changes.definitions) > _MANY:
                 keep_from_collector()
         return True
 
-    def _taken_over(self, changes: Changes) -> tuple[Definitions, Versions, Rulebook]:
+    def _taken_over(self, changes: Changes) -> _Read:
         with collector_paused() if len(changes.definitions) > _MANY else nullcontext():
             return self._read(changes)
 
-    def _read(self, changes: Changes) -> tuple[Definitions, Versions, Rulebook]:
+    def _read(self, changes: Changes) -> _Read:
+        entries = {} if changes.whole else dict(self.entries)
         definitions: Definitions = {} if changes.whole else dict(self.definitions)
         versions: Versions = {} if changes.whole else dict(self.versions)
         for key, raw in changes.definitions.items():
             if raw is None:
-                definitions.pop(key, None)
-                versions.pop(key, None)
+                for some in (entries, definitions, versions):
+                    some.pop(key, None)
                 continue
-            entry = _decoder.decode(raw)
-            definitions[key] = parse_definition(Document(data=entry.definition), entry.kind)
-            versions[key] = entry.version
-        return definitions, versions, compile_rulebook(definitions, changes.revision.number, versions, self.rulebook)
+            entry = entries[key] = self._as_known(key, entry_of(decode_stored(raw)))
+            definitions[key], versions[key] = entry.definition, entry.in_force
+        rulebook = compile_rulebook(definitions, changes.revision.number, versions, self.rulebook)
+        return _Read(definitions, versions, entries, rulebook)
+
+    def _as_known(self, key: str, entry: Entry) -> Entry:
+        """``entry`` with the very object that is in force already, so that nothing is compiled anew for a draft."""
+        known = self.entries.get(key)
+        if known is None or known.in_force != entry.in_force or known.definition != entry.definition:
+            return entry
+        return replace(entry, definition=known.definition)
 
     def _refuse(self, revision: Revision, reason: str) -> None:
         if self.refused != reason:
             self._log.error("rulebook.refused", revision=revision.number, in_use=self.revision, reason=reason)
         self.refused, self._seen = reason, revision
 
-    def _swap(self, definitions: Definitions, versions: Versions, rulebook: Rulebook) -> None:
+    def _swap(self, read: _Read) -> None:
+        rulebook = read.rulebook
         if rulebook.revision < self.revision:
             self._log.error("rulebook.went_back", revision=rulebook.revision, from_revision=self.revision,
                             means="the store lost definitions; apply them again")  # fmt: skip
-        self.definitions, self.versions, self.rulebook, self.refused = definitions, versions, rulebook, ""
+        self.definitions, self.versions, self.entries = read.definitions, read.versions, read.entries
+        self.rulebook, self.refused = rulebook, ""
         self._log.info("rulebook.loaded", revision=rulebook.revision, maps=len(rulebook.maps),
                        hash=rulebook.content_hash[:12])  # fmt: skip
 
@@ -155,45 +212,125 @@ class Registry:
         """Whether a key opens the secret that is stored so."""
         return self._vault.can_open(stored)
 
-    async def rotate_secrets(self) -> int:
+    async def rotate_secrets(self, by: str = "") -> int:
         """Encrypt every stored secret anew that another key than the first one opens; returns in how many definitions.
 
         Raises:
             SettingsError: one was encrypted with a key that is not there.
-            ActionmapError: as `change`.
+            ActionmapError: as `update`.
         """
-        changed = rotated(self.definitions, self._vault)
-        if changed:
-            await self.write(changed, frozenset())
-        return len(changed)
+
+        def rotate() -> Edit:
+            return Edit({key: Step("change", some) for key, some in rotated(self.definitions, self._vault).items()})
+
+        return len((await self.update(rotate, by)).steps)
 
     async def change(self, changed: Mapping[str, Definition], deleted: frozenset[str] = frozenset()) -> int:
-        """Write ``changed`` and delete ``deleted``, all or nothing; returns the new revision.
+        """Write ``changed``, which takes over at once, and delete ``deleted``, all or nothing; returns the revision.
 
         Raises:
-            DefinitionError: the set as it would be then does not compile, or a secret cannot be encrypted.
+            DefinitionError: the set as it would be then does not compile, a secret cannot be encrypted, or the state of
+                a definition does not allow it.
             ActionmapError: the newest stored set does not compile here, so nothing can be changed from it.
             Conflict: somebody else changed the set since it was read here.
             Unreachable: the store does not answer.
         """
-        return await self.write(await asyncio.to_thread(self.sealed, changed), deleted)
+        base = self._base
+        wanted = await asyncio.to_thread(self.sealed, changed)
+        steps = {key: saved(base.entries.get(key), some, takes_over=True) for key, some in wanted.items()}
+        return await self._write(Edit({key: step for key, step in steps.items() if step is not None}, deleted), base)
 
-    async def write(self, changed: Mapping[str, Definition], deleted: frozenset[str]) -> int:
-        """`change`, with ``changed`` as `sealed` has returned it."""
+    async def update(self, make: Callable[[], Edit], by: str) -> Edit:
+        """Take over the newest revision, let ``make`` say what changes, and write it: all of it, or nothing.
+
+        When somebody else has written meanwhile, it is made anew, so that ``make`` may look at what is here and refuse.
+
+        Args:
+            make: Called in a thread, once or several times.
+            by: The name of the API key that asks for it, for the audit.
+
+        Returns:
+            What was written; an empty one when there was nothing to do.
+
+        Raises:
+            ActionmapError: as `change`, and whatever ``make`` raises.
+        """
+        for _ in range(_TRIES):
+            await self.refresh()
+            base = self._base
+            edit = await asyncio.to_thread(make)
+            if not edit.steps and not edit.deleted and await self._judged_by() <= base.revision:
+                return edit
+            try:
+                await self._write(edit, base, by)
+            except Conflict:
+                continue
+            return edit
+        raise Conflict("others change the definitions all the time")
+
+    @property
+    def _base(self) -> _Base:
+        """What a change is made from: if it is not the newest any more when it is written, the store refuses it."""
+        return _Base(self.revision, self.entries)
+
+    async def _write(self, edit: Edit, base: _Base, by: str = "") -> int:
         if self.refused:
             raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
-        from_revision = self.revision
-        stored = await asyncio.to_thread(self._checked, changed, deleted)
-        revision = await self._store.write(from_revision, stored, sorted(deleted))
+        gone = await self._store.last_versions([key for key in edit.steps if key not in base.entries])
+        after = await asyncio.to_thread(self._after, edit, base, gone, by)
+        revision = await self._store.write(
+            base.revision,
+            {key: encode_entry(entry) for key, entry in after.items()},
+            sorted(edit.deleted),
+            versions={key: base.entries[key].version for key in (*after, *edit.deleted) if key in base.entries},
+            audit=_audit(edit, base.entries, after, at=self._clock(), by=by),
+            above=await self._judged_by(),
+        )
         await self.refresh()
         return revision
 
-    def _checked(self, changed: Mapping[str, Definition], deleted: frozenset[str]) -> dict[str, bytes]:
-        """The stored forms of ``changed``, when the set as it would be then compiles."""
-        after = {key: value for key, value in self.definitions.items() if key not in deleted} | dict(changed)
-        versions = {key: self.versions.get(key, 0) + 1 for key in changed}
-        compile_rulebook(after, self.revision + 1, {**self.versions, **versions}, self.rulebook)
-        return {
-            key: msgspec.json.encode(StoredDefinition(versions[key], definition.kind_name, definition.as_stored()))
-            for key, definition in changed.items()
-        }
+    def _after(self, edit: Edit, base: _Base, gone: Mapping[str, int], by: str) -> dict[str, Entry]:
+        """What is held of the definitions that ``edit`` writes, when the set as it would be then compiles."""
+        at = self._clock()
+        after: dict[str, Entry] = {}
+        for key, step in edit.steps.items():
+            before = base.entries.get(key)
+            version = before.version if before is not None else gone.get(key, 0)
+            after[key] = entry_after(before, step, version + 1, at=at, by=by)
+        self.check({key: entry for key, entry in {**base.entries, **after}.items() if key not in edit.deleted})
+        return after
+
+    def check(self, entries: Entries) -> None:
+        """Compile what is in force in ``entries``, and what would be with all drafts published.
+
+        Raises:
+            DefinitionError: one of the two does not compile.
+        """
+        definitions = {key: entry.definition for key, entry in entries.items()}
+        versions = {key: entry.in_force for key, entry in entries.items()}
+        rulebook = compile_rulebook(definitions, self.revision + 1, versions, self.rulebook)
+        drafts = {key: entry.draft for key, entry in entries.items() if entry.draft is not None}
+        if drafts:
+            compile_rulebook(definitions | drafts, previous=rulebook)
+
+    async def former(self, key: str, versions: Sequence[int]) -> dict[int, StoredDefinition]:
+        """Those of the former versions of ``key`` that are kept; the present one is in `entries`."""
+        found = await self._store.former(key, versions)
+        return {version: decode_stored(raw) for version, raw in zip(versions, found, strict=True) if raw is not None}
+
+    async def last_version(self, key: str) -> int:
+        """The last version of a definition that is deleted; 0 where there never was one."""
+        return (await self._store.last_versions([key])).get(key, 0)
+
+    async def audit(self, *, before: str = "", limit: int) -> list[tuple[str, AuditEntry]]:
+        """Up to ``limit`` entries of the audit with their ids, the newest first, from before the one with that id."""
+        return [(some.id, decode_audit(some.stored)) for some in await self._store.audit(before=before, limit=limit)]
+
+
+def _audit(edit: Edit, before: Entries, after: Entries, *, at: int, by: str) -> list[bytes]:
+    told = []
+    for key, step in edit.steps.items():
+        former = before[key].version if key in before else 0
+        told.append(audit_of(step.action, step.definition, former, after[key].version, at=at, by=by))
+    gone = [before[key] for key in sorted(edit.deleted & before.keys())]
+    return told + [audit_of("delete", some.definition, some.version, 0, at=at, by=by) for some in gone]

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -34,6 +35,14 @@ def _check_allow(entries: tuple[str, ...]) -> tuple[str, ...]:
             except ValueError as error:
                 raise ValueError(f"{entry!r} is no CIDR: {error}") from error
     return entries
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"{origin!r} is no origin; write scheme and host alone, such as https://admin.example.com")
+    return origins
 
 
 def _check_keys(keys: SecretStr) -> SecretStr:
@@ -112,6 +121,7 @@ class Settings(BaseSettings):
     watchdog: Seconds = Field(
         60, ge=5, description="time after which a worker that lags and does not advance ends, to be started again"
     )
+    golive_every: Seconds = Field(60, ge=1, description="time between two go-live checks of all active action maps")
     session_timeout: Seconds = Field(20 * 60, description="time without an event after which a session ends")
     allowed_lateness: Seconds = Field(24 * 3600, description="time behind stream time after which an event is late")
     wait_grace: Annotated[float, Field(ge=0), BeforeValidator(_read_duration)] = Field(
@@ -128,14 +138,22 @@ class Settings(BaseSettings):
     journal: int = Field(
         1_000, ge=0, le=100_000, description="accepted deliveries kept per partition for people to see; 0: none"
     )
-    company: str = Field("default", description="the company the definitions belong to; part of every delivery's id")
+    company: str = Field("default", description="the name of this installation; part of every delivery's id")
     egress_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_allow)] = Field(
         (), description="CIDRs or host names that may be reached although private, and over http"
     )
     api_url: str = Field("http://127.0.0.1:8080", description="where the commands find the server")
     api_key: SecretStr = Field(SecretStr(""), description="the key the commands use")
     api_keys: Annotated[SecretStr, AfterValidator(_check_keys)] = Field(
-        SecretStr(""), description="the keys the server accepts: KEY:right+right, separated by commas"
+        SecretStr(""),
+        description="the keys the server accepts: KEY:right+right, or KEY:right+right@company, separated by commas",
+    )
+    api_rate: float = Field(100, gt=0, description="requests a second that one API key may make to the admin API")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)] = Field(
+        (), description="origins whose pages may use the API from a browser, such as https://admin.example.com"
+    )
+    require_if_match: bool = Field(
+        False, description="refuse to replace, change or delete a definition without If-Match"
     )
     secrets_key: Annotated[SecretStr, AfterValidator(_check_secrets_key)] = Field(
         SecretStr(""), description="the keys that secrets in definitions are stored with; the first one encrypts"
@@ -163,22 +181,46 @@ class Settings(BaseSettings):
         return frozenset(entry.lower() for entry in self.egress_allow if "/" not in entry)
 
 
-def parse_api_keys(text: str) -> dict[str, frozenset[Right]]:
-    """``KEY:right+right, …`` as rights by key.
+class ApiKey(NamedTuple):
+    """What one API key is for; the key itself is kept nowhere."""
+
+    name: str
+    rights: frozenset[str]
+    #: Whose definitions it may see and change; None for those of all.
+    company: str | None = None
+
+
+def hash_of_key(key: str) -> str:
+    """SHA-256 of an API key, hexadecimal: keys are long and random, so none is found by trying."""
+    return sha256(key.encode(errors="replace")).hexdigest()
+
+
+_API_KEY = re.compile(
+    r"(?P<key>\S{8,}):(?P<rights>[a-z+]+)(@(?P<company>[a-z0-9]([a-z0-9._-]*[a-z0-9])?))?(#(?P<name>[A-Za-z0-9._-]+))?",
+)
+_HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+def parse_api_keys(text: str) -> dict[str, ApiKey]:
+    """``KEY:right+right@company#name, …`` as keys by their hash; company and name may be left out.
+
+    ``KEY`` is the key, or ``sha256:`` and its SHA-256 in hexadecimal. Without a name it is called by its hash.
 
     Raises:
         ValueError: an entry has no such form; the message shows no key.
     """
-    keys: dict[str, frozenset[Right]] = {}
+    keys: dict[str, ApiKey] = {}
     for number, entry in enumerate((part for part in text.replace(",", " ").split() if part), 1):
-        key, colon, rights = entry.rpartition(":")
-        given = frozenset(rights.split("+"))
-        if not colon or len(key) < 8 or not given <= set(RIGHTS):
+        found = _API_KEY.fullmatch(entry)
+        rights = frozenset(found["rights"].split("+")) if found else frozenset()
+        if found is None or not rights <= set(RIGHTS):
             raise ValueError(
-                f"entry {number} is not KEY:rights with a key of at least 8 characters "
-                f"and rights of {', '.join(RIGHTS)} joined by +"
+                f"entry {number} is not KEY:rights, KEY:rights@company or KEY:rights@company#name with a key of at "
+                f"least 8 characters and rights of {', '.join(RIGHTS)} joined by +"
             )
-        keys[key] = given  # type: ignore[assignment]
+        hashed = _HASHED.fullmatch(found["key"])
+        hash_ = hashed[1] if hashed else hash_of_key(found["key"])
+        keys[hash_] = ApiKey(found["name"] or f"key-{hash_[:8]}", rights, found["company"])
     return keys
 
 

@@ -15,7 +15,7 @@ from actionmap.decide import Policy, Timeline
 from actionmap.decision import Decision
 from actionmap.delivery import Delivery
 from actionmap.errors import Rejected
-from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, Event, to_millis, to_rfc3339
+from actionmap.event import RESERVED_EVENTS, Event, to_millis, to_rfc3339
 from actionmap.visitor import Visitor
 from actionmap.wire import parse_and_count
 
@@ -127,7 +127,7 @@ def recorded_event(source: str, number: int, line: bytes) -> Event:
     Raises:
         Rejected: it is none, or has no timestamp.
     """
-    wire, unknown = parse_and_count(line, reserved=ASSIGNMENT_EVENTS | OUTCOME_EVENTS)
+    wire, unknown = parse_and_count(line, reserved=RESERVED_EVENTS)
     if wire.timestamp is None:
         raise Rejected("no-timestamp", "a recorded event needs its timestamp")
     record = Record(source, 0, number, to_millis(wire.timestamp), None, line)

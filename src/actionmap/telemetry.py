@@ -90,6 +90,7 @@ class Metrics:
         self.held = Counter(
             "actionmap_deliveries_held", "Deliveries put off because their integration is held", ["integration"], **new
         )
+        self.golive_lost = Counter("actionmap_golive_lost", "Times that an active map stopped being ready", **new)
         #: What the store has not been told yet: firings by ``map``, lookups without a value by ``map/field``.
         self.lookups = Counts[str]()
         # Histograms and gauges, in seconds
@@ -106,9 +107,7 @@ class Metrics:
         self.queued = Gauge("actionmap_queued_records", "Records that wait to be evaluated", ["partition"], **new)
         self.queued_bytes = Gauge("actionmap_queued_bytes", "Bytes of these records", ["partition"], **new)
         self.fetched = Gauge(
-            "actionmap_fetched_partitions",
-            "Partitions whose fetched records wait in the client, up to 1 MiB each",
-            **new,
+            "actionmap_fetched_partitions", "Partitions whose fetched records wait in the client, 1 MiB at most", **new
         )
         self.cached = Gauge("actionmap_cached_visitors", "Visitors in memory", **new)
         self.cached_bytes = Gauge("actionmap_cached_bytes", "Bytes of these visitors, as stored", **new)
@@ -118,3 +117,8 @@ class Metrics:
         )
         self.rulebook_revision = Gauge("actionmap_rulebook_revision", "Revision of the rulebook in use", **new)
         self.halted = Gauge("actionmap_partitions_halted", "Partitions that stopped and need a person", **new)
+        self.golive_ready = Gauge("actionmap_golive_ready", "Active maps that pass the go-live check", **new)
+        self.golive_not_ready = Gauge(
+            "actionmap_golive_not_ready", "1 for active maps that do not, a hundred at most", ["action_map"], **new
+        )
+        self.golive_ready.set(float("nan"))  # where nobody looks, none is not ready

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
 
+from actionmap.catalog.compile import fields_in_url
+from actionmap.catalog.contracts import properties_of
 from actionmap.catalog.mappings import Field, NoValue, compile_mappings, converted
 from actionmap.catalog.models import DataAction, Definition, Integration, Webhook
 from actionmap.catalog.parse import nearest
 from actionmap.catalog.paths import Scope
-from actionmap.catalog.rulebook import Rulebook
+from actionmap.catalog.rendering import request_of
+from actionmap.catalog.rulebook import CompiledWebhook, Rulebook
+from actionmap.catalog.samples import ACTION_MAP, fitting, samples
+from actionmap.catalog.templates import Values
 from actionmap.decide.render import envelope, with_request
 from actionmap.deliver.dispatch import Sender
+from actionmap.deliver.egress import BLOCKED
 from actionmap.deliver.sign import header_names
 from actionmap.delivery import Attempt, DeadLetter, Delivery
-from actionmap.errors import NotFound
+from actionmap.errors import NotFound, Unrenderable
 from actionmap.simulate import MASK, firing
-
-#: Stands for the action map that would fire.
-ACTION_MAP = "webhooks-test"
-#: What every blocked target is answered with: neither what its name resolves to, nor whether anything listens there,
-#: nor how long it took to find out is told to who may not reach it.
-BLOCKED = "blocked: the egress guard lets nothing out to this address; ACTIONMAP_EGRESS_ALLOW names exceptions"
-_BY_TYPE: dict[str, Any] = {"string": "sample", "integer": 1, "number": 1.5, "boolean": True}
-_BY_FORMAT = {
-    "email": "visitor@example.com", "date": "2026-11-21", "date-time": "2026-11-21T19:15:00Z", "time": "19:15:00Z",
-    "uri": "https://example.com/", "uuid": "0190f3c2-5a00-7000-8000-000000000000", "hostname": "example.com",
-    "ipv4": "203.0.113.9",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +102,11 @@ def try_out(
     action, integration = definitions[f"DataAction/{webhook.data_action}"], rulebook.integrations[compiled.integration]
     assert isinstance(action, DataAction)
     fields, _ = compile_mappings(webhook, action.contract)
-    own = None if scope is None else scope.for_delivery(ACTION_MAP, 1, id_)
-    properties = action.contract.input.get("properties", {})
-    sources = tuple(_source(field, own, properties[field.name], id_) for field in fields)
+    if scope is None:
+        sources = _sampled(compiled, fields, action, integration, id_)
+    else:
+        own = scope.for_delivery(ACTION_MAP, 1, id_)
+        sources = tuple(_source(field, own) for field in fields)
     trial = Trial(webhook, integration, sources, None, _kept_back(sources))
     if trial.problem:
         return trial
@@ -129,33 +125,35 @@ def _kept_back(sources: tuple[Source, ...]) -> str:
     return f"nothing would be sent (onMissing: skip): {told}" if missing else ""
 
 
-def _source(field: Field, scope: Scope | None, schema: Mapping[str, Any], id_: str) -> Source:
+def _sampled(
+    compiled: CompiledWebhook, fields: Sequence[Field], action: DataAction, integration: Integration, id_: str
+) -> tuple[Source, ...]:
+    """A sample for every lookup, so that a request can be made of them where that is possible."""
+    properties = properties_of(action.contract)
+    possible = {field.name: samples(field, properties[field.name], id_) for field in fields}
+    values, _ = fitting(possible, fields_in_url(action, integration), lambda made: _renders(compiled, made, id_))
+    return tuple(
+        Source(field.name, field.lookup or None, "static" if field.read is None else "sample", values[field.name])
+        for field in fields
+    )
+
+
+def _renders(compiled: CompiledWebhook, values: Values, id_: str) -> bool:
+    try:
+        request_of(compiled, values, id_)
+    except (Unrenderable, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _source(field: Field, scope: Scope) -> Source:
     if field.read is None:
         return Source(field.name, None, "static", field.value)
-    if scope is None:
-        return Source(field.name, field.lookup, "sample", _sample(field, schema, id_))
     try:
         return Source(field.name, field.lookup, "looked-up", converted(field.read(scope), field.type))
     except NoValue as why:
         value = field.value if field.when_missing in ("default", "sendNull") else None
         return Source(field.name, field.lookup, "missing", value, str(why), field.when_missing)
-
-
-def _sample(field: Field, schema: Mapping[str, Any], id_: str) -> Any:
-    """A value that ``field`` might have: as its contract or its mapping says, or one of its type."""
-    own = {"actionMap.name": ACTION_MAP, "actionMap.version": 1, "delivery.id": id_}
-    examples = schema.get("examples")
-    told = [
-        own.get(field.lookup), *(examples if isinstance(examples, list) else ()), schema.get("default"),
-        schema.get("const"), *(schema.get("enum") or ()), field.value if field.when_missing == "default" else None,
-        _BY_FORMAT.get(str(schema.get("format"))), schema.get("minimum"),
-    ]  # fmt: skip
-    for value in told:
-        try:
-            return converted(value, field.type)
-        except NoValue:
-            continue
-    return _BY_TYPE[field.type]
 
 
 async def send(trial: Trial, sender: Sender) -> Attempt | None:

@@ -88,7 +88,7 @@ async def test_definitions_go_in_and_out_as_files_and_the_check_answers_for_what
         assert await ask("plan", "out", "--prune") == (0, "0 to do, 5 unchanged; the server is at revision 1\n")
         assert "${ACTIONMAP_SECRET_SHOP}" in (tmp_path / "out" / "integrations.yaml").read_text()
 
-        code, said = await ask("check-golive", "--format", "json")
+        code, said = await ask("check-golive", "--probe", "--format", "json")
         assert [(one["actionMap"], one["ready"]) for one in json.loads(said)] == [
             ("each-order", True), ("first-visit", True),
         ]  # fmt: skip

@@ -12,7 +12,7 @@ from test_outcomes import chained, run, store  # noqa: F401 - a fixture
 
 from actionmap.catalog.answer_paths import BadAnswerPath, compile_answer_path
 from actionmap.catalog.conditions import compile_comparison
-from actionmap.catalog.mappings import contract_problems
+from actionmap.catalog.contracts import contract_problems
 from actionmap.catalog.models.data_action import Contract
 from actionmap.catalog.models.trigger import Comparison
 from actionmap.deliver.answer import MAX_VALUE_BYTES, take

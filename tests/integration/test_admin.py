@@ -28,8 +28,10 @@ from actionmap.deliver.credentials import environment_secrets
 from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
 from actionmap.delivery import DeadLetter, Delivery
+from actionmap.golive import Survey
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
+from actionmap.settings import ApiKey, hash_of_key
 from actionmap.store.definitions import Revision
 from actionmap.store.durability import Guarantees
 from actionmap.store.memory import MemoryStore
@@ -66,12 +68,17 @@ NEW: dict[str, dict[str, Any]] = {
 class Server:
     """The API, its store, and a client for each key."""
 
-    def __init__(self, *, open_access: bool = False, egress: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, *, open_access: bool = False, egress: Sequence[Any] = (), rate: float | None = None,
+        origins: Sequence[str] = (), requires_if_match: bool = False,
+    ) -> None:  # fmt: skip
         self.store = MemoryStore()
         self.registry = Registry(self.store, Vault(new_key()))
         self.problems: list[str] = []
-        rights_by_key = {key: frozenset(rights) for key, rights in KEYS.items()}
-        metrics, keys = Metrics(), ApiKeys(rights_by_key, open_access=open_access)
+        given = {hash_of_key(key): ApiKey(key, frozenset(rights)) for key, rights in KEYS.items()}
+        given[hash_of_key("key-acme")] = ApiKey("key-acme", frozenset(KEYS["key-all"]), "acme")
+        metrics, keys = Metrics(), ApiKeys(given, open_access=open_access)
+        self.keys = keys
         producer = EventProducer("127.0.0.1:1", "events")
 
         async def health() -> Health:
@@ -90,13 +97,30 @@ class Server:
         async def read_record(_: int, offset: int) -> Record | None:
             return self.records.get(offset)
 
+        #: Workers that consume.
+        self.members = 1
+
+        async def members() -> int:
+            return self.members
+
+        self.survey = Survey(
+            registry=self.registry, store=self.store, partitions=2, log_ends=log_ends, members=members,
+            prober=self.sender, secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP",
+            egress_networks=tuple(egress),
+        )  # fmt: skip
         self.app = create_api(
             collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
             keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
             log_ends=log_ends, replays=Replays(self.store, producer, read_record), producer=producer,
             sender=self.sender, policy=Policy(), metrics=metrics,
-            secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP", egress_hosts=(), egress_networks=(),
+            survey=self.survey, quota=Quota(rate, lambda: 0.0) if rate is not None else None, cors_origins=origins,
+            requires_if_match=requires_if_match,
         )  # fmt: skip
+
+    async def raw(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://actionmap") as client:
+            return await client.request(method, path, headers=headers)
 
     async def ask(self, method: str, path: str, key: str | None = "key-all", **more: Any) -> httpx.Response:
         headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more.pop("headers", {})}
@@ -138,7 +162,8 @@ async def test_each_kind_can_be_created_read_listed_replaced_and_deleted(plural:
 
     replaced = await server.ask("PUT", f"{plural}/new", json={**created.json(), "description": "other"})
     assert (replaced.status_code, replaced.headers["etag"]) == (200, '"2"')
-    assert replaced.json()["description"] == "other"
+    # Of what is published it is the draft beside it.
+    assert (replaced.json()["draft"] or replaced.json())["description"] == "other"
 
     assert (await server.ask("DELETE", f"{plural}/new")).status_code == 204
     assert (await server.ask("GET", f"{plural}/new")).status_code == 404
@@ -287,8 +312,8 @@ async def test_a_dry_run_tells_what_would_change_and_changes_nothing(server: Ser
     wanted = {"definitions": [{**RULES[2], "description": "new text"}, {**SEGMENT, "name": "new"}]}
     answer = await server.ask("PUT", "definitions", key="key-read", json=wanted, params={"dryRun": True})
     changes = {(change["action"], change["name"]): change["diff"] for change in answer.json()["changes"]}
-    assert set(changes) == {("change", "tell-shop"), ("create", "new")}
-    assert any("+description: new text" in line for line in changes["change", "tell-shop"])
+    assert set(changes) == {("version", "tell-shop"), ("create", "new")}
+    assert any("+description: new text" in line for line in changes["version", "tell-shop"])
     assert await server.store.definitions.changes(Revision(-1)) == before
 
 
@@ -408,8 +433,10 @@ async def _changes(server: Server, plural: str, before: dict[str, Any] | None, a
 async def test_what_is_or_becomes_live_is_changed_with_the_right_to_publish_alone(plural: str, server: Server) -> None:
     live, idle = ({**NEW[plural], **state} if state is not None else None for state in STATES[plural])
     assert live is not None
-    other = {**live, "description": "other"}
-    for before, after in ((None, live), (live, other), (live, idle), (live, None), (idle, live)):
+    steps: list[tuple[Any, Any]] = [(None, live), (live, None), (idle, live)]
+    if "state" not in live:
+        steps += [(live, {**live, "description": "other"}), (live, idle)]
+    for before, after in steps:
         if before or after:
             assert await _changes(server, plural, before, after, "key-edit") == [403, 403]
             assert set(await _changes(server, plural, before, after, "key-all")) <= {200, 201, 204}
@@ -420,6 +447,25 @@ async def test_what_is_not_live_is_changed_with_the_right_to_edit(plural: str, s
     idle = {**NEW[plural], **(STATES[plural][1] or {})}
     for before, after in ((None, idle), (idle, {**idle, "description": "other"}), (idle, None)):
         assert set(await _changes(server, plural, before, after, "key-edit")) <= {200, 201, 204}
+
+
+@pytest.mark.parametrize("plural", ["webhooks", "data-actions"])
+async def test_a_draft_beside_what_is_published_takes_the_right_to_edit_and_to_publish_it_the_other_one(
+    plural: str, server: Server
+) -> None:
+    await server.ask("POST", plural, json=NEW[plural])
+    edited = await server.ask("PATCH", f"{plural}/new", key="key-edit", json={"description": "other"})
+    assert (edited.status_code, edited.json()["draft"]["description"]) == (200, "other")
+    assert "description" not in edited.json()
+    for verb, body in (("publish", None), ("patch", {"state": "published"})):
+        refused = await (
+            server.ask("POST", f"{plural}/new/{verb}", key="key-edit")
+            if body is None
+            else server.ask("PATCH", f"{plural}/new", key="key-edit", json=body)
+        )
+        assert (refused.status_code, refused.json()["detail"]) == (403, "this key has no right to publish")
+    published = await server.ask("POST", f"{plural}/new/publish", key="key-publish")
+    assert (published.json()["description"], published.json()["draft"]) == ("other", None)
 
 
 async def test_a_published_webhook_is_not_archived_by_replacing_it_without_the_right_to_publish(server: Server) -> None:

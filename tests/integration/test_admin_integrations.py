@@ -1,10 +1,15 @@
 """Integrations are paused and resumed over REST, and people see how they are doing."""
 
+from ipaddress import ip_network
+
 import pytest
 from test_admin import Server, server  # noqa: F401 - a fixture
 
 from actionmap.cli.integrations import words
+from actionmap.demo.receiver import Receiver
+from actionmap.embedded import free_port
 from actionmap.store.integrations import Hold, IntegrationHealth
+from support import definitions, rules
 
 
 async def test_who_may_publish_pauses_and_resumes_and_all_see_it(server: Server) -> None:  # noqa: F811
@@ -21,7 +26,7 @@ async def test_who_may_publish_pauses_and_resumes_and_all_see_it(server: Server)
     assert (await server.ask("POST", "integrations/shop/resume", json={})).status_code == 200
     [row] = (await server.ask("GET", "integration-states")).json()
     assert row["held"] is None
-    assert words(row) == "[bold]shop[/]: well"
+    assert words(row).startswith("[bold]shop[/]: activating: ")
 
 
 async def test_an_unknown_integration_is_named_with_the_nearest(server: Server) -> None:  # noqa: F811
@@ -67,3 +72,74 @@ async def test_the_golive_check_warns_of_an_integration_that_is_not_well(
         await server.store.integrations.note("shop", health)
     now = await check()
     assert (now["status"], said in now["message"], bool(now["fix"])) == ("warn", True, True)
+
+
+async def test_whether_an_integration_can_be_reached_is_tried_with_the_right_to_publish_and_shown_to_all() -> None:
+    own = Server(egress=[ip_network("127.0.0.0/8")])
+    async with own.sender, Receiver() as receiver:
+        await own.registry.change(definitions(rules(receiver.url)))
+        [row] = (await own.ask("GET", "integration-states", "key-read")).json()
+        assert (row["intendedState"], row["reportedState"]["state"]) == ("active", "activating")
+        assert (await own.ask("POST", "integrations/shop/test", "key-edit")).status_code == 403
+        assert (await own.ask("POST", "integrations/shp/test")).status_code == 404
+        reached = (await own.ask("POST", "integrations/shop/test", "key-publish")).json()
+        [row] = (await own.ask("GET", "integration-states", "key-read")).json()
+        [shown] = (await own.ask("GET", "status", "key-read")).json()["integrations"]
+    assert reached["reportedState"]["state"] == "active"
+    assert row["reportedState"] == shown["reportedState"] == reached["reportedState"]
+    assert row["probedAt"] == row["reportedState"]["since"]
+    assert receiver.requests == []
+    assert words(row) == "[bold]shop[/]: well"
+
+    async with own.sender:
+        await own.registry.change(definitions([{**rules(f"http://127.0.0.1:{free_port()}")[0]}]))
+        gone = (await own.ask("POST", "integrations/shop/test")).json()
+    assert gone["reportedState"]["state"] == "error"
+    assert "Connection refused" in gone["reportedState"]["detail"]
+    assert "Connection refused" in words(gone)
+
+
+async def test_an_integration_whose_host_depends_on_the_webhook_is_tried_at_each_of_them() -> None:
+    own = Server(egress=[ip_network("127.0.0.0/8")])
+    documents = rules("https://{{ visitor }}.example.com")
+    documents[2]["mappings"]["visitor"] = {"value": "acme"}
+    async with own.sender:
+        await own.registry.change(definitions(documents[:2]))
+        found = (await own.ask("POST", "integrations/shop/test")).json()
+        assert found["reportedState"]["detail"].endswith("its host depends on the webhook, and there is none")
+
+
+async def test_a_go_live_check_connects_to_receivers_only_when_asked_and_with_the_right_to_publish() -> None:
+    own = Server(egress=[ip_network("127.0.0.0/8")])
+    async with own.sender, Receiver() as receiver:
+        await own.registry.change(definitions(rules(receiver.url)))
+
+        async def status(path: str) -> str:
+            found = (await own.ask("GET", path)).json()
+            checks = (found if isinstance(found, dict) else found[0])["checks"]
+            return next(check["status"] for check in checks if check["name"] == "endpoint-reachable")
+
+        for path in ("action-maps/each-order/go-live", "go-live"):
+            assert await status(path) == "skip"
+            assert await own.store.integrations.states() == {}
+        for path in ("action-maps/each-order/go-live", "go-live"):
+            assert (await own.ask("GET", f"{path}?probe=true", "key-read")).status_code == 403
+            assert await status(f"{path}?probe=true") == "pass"
+        assert (await own.ask("GET", "action-maps/each-ordr/go-live")).status_code == 404
+    [state] = (await own.store.integrations.states()).values()
+    assert (state.probed is not None and state.probed.problem) == ""
+
+
+async def test_a_key_of_a_company_sees_its_own_maps_and_integrations_alone() -> None:
+    own = Server()
+    theirs = [{**some, "company": "acme", "name": f"acme-{some['name']}"} for some in rules()[:4]]
+    theirs[1]["integration"], theirs[2]["dataAction"] = "acme-shop", "acme-tell"
+    theirs[3]["action"] = {"webhook": "acme-tell-shop"}
+    await own.registry.change(definitions([*rules(), *theirs]))
+    [row] = (await own.ask("GET", "integration-states", "key-acme")).json()
+    assert row["name"] == "acme-shop"
+    assert [one["actionMap"] for one in (await own.ask("GET", "go-live", "key-acme")).json()] == ["acme-each-order"]
+    assert (await own.ask("GET", "action-maps/acme-each-order/go-live", "key-acme")).status_code == 200
+    for method, path in (("GET", "action-maps/each-order/go-live"), ("POST", "integrations/shop/test"),
+                         ("POST", "integrations/shop/resume")):  # fmt: skip
+        assert (await own.ask(method, path, "key-acme", json={})).status_code == 404

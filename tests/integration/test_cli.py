@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -121,7 +122,18 @@ def test_check_golive_of_files_answers_for_each_active_map_in_the_promised_form(
             assert set(check) == {"name", "status", "message", "fix"}
             assert check["status"] in ("pass", "fail", "warn", "skip")
         skipped = {check["name"] for check in one["checks"] if check["status"] == "skip"}
-        assert skipped == {"store-durable", "integration-well", "lookups-resolved"}
+        assert skipped == {"store-durable", "integration-well", "lookups-resolved", "no-newer-draft", "breaker-closed",
+                           "endpoint-reachable", "consumer-alive"}  # fmt: skip
+
+
+def test_pipelines_read_check_golive_as_junit_xml_and_nothing_else(actionmap: Run, folder: Path) -> None:
+    done = actionmap("check-golive", "--rules", "rules", "--format", "junit", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [suite.get("name") for suite in ElementTree.fromstring(done.stdout.encode())] == [
+        "each-order",
+        "first-visit",
+    ]
+    failed(actionmap("check-golive", "--rules", "rules", "--probe", cwd=folder), "--probe asks the server")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +404,8 @@ def answering(body: bytes) -> Iterator[str]:
 EVIL = "\x1b]0;owned\x07\x9b2J\u2028[red]"
 SEEN = r"\x1b]0;owned\x07\x9b2J\u2028[red]"
 UNWELL = {"name": EVIL, "active": False, "held": EVIL, "heldSince": EVIL, "reason": EVIL, "failingSince": EVIL,
-          "lastError": EVIL, "warning": EVIL, "breakers": {EVIL: EVIL}}  # fmt: skip
+          "lastError": EVIL, "warning": EVIL, "breakers": {EVIL: EVIL},
+          "reportedState": {"state": "activating", "detail": EVIL, "since": None}}  # fmt: skip
 SERVED = {
     ("status",): {"status": EVIL, "revision": 1, "activeMaps": 1, "durability": EVIL, "problems": [EVIL],
                   "integrations": [UNWELL],

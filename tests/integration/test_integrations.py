@@ -10,8 +10,16 @@ from test_delivery_worker import DELIVERED, Clock, Outbox, P, Sender, delivery, 
 
 from actionmap.deliver.dispatch import HELD_MS
 from actionmap.deliver.health import DISABLED_AFTER_MS, Health
+from actionmap.deliver.reported import Reported, reported
 from actionmap.delivery import Attempt
-from actionmap.store.integrations import Hold, IntegrationHealth, MemoryIntegrations, RedisIntegrations
+from actionmap.store.integrations import (
+    Hold,
+    IntegrationHealth,
+    IntegrationState,
+    MemoryIntegrations,
+    Probed,
+    RedisIntegrations,
+)
 from actionmap.store.redis import RedisStore
 from support import until
 
@@ -138,7 +146,7 @@ async def test_a_pause_by_a_person_outlasts_what_workers_say_of_failures_meanwhi
     health.ended("crm", 1000, failed=True, error="status 503")
     await integrations.hold("crm", Hold("paused", 5, "why"))
     await health.refresh()
-    hold, found = (await integrations.states())["crm"]
+    hold, found, _ = (await integrations.states())["crm"]
     assert hold == Hold("paused", 5, "why")
     assert (found.failing_since, found.last_error) == (1000, "status 503")
 
@@ -208,7 +216,7 @@ async def test_a_410_warns_of_the_integration_and_disables_nothing(integrations:
     async with working(outbox, sender, health=health):
         await outbox.until_empty()
     await health.refresh()
-    hold, found = (await integrations.states())["crm"]
+    hold, found, _ = (await integrations.states())["crm"]
     assert "410" in found.warning
     assert hold is None
 
@@ -261,3 +269,50 @@ async def test_a_full_store_still_lets_requests_at_a_rate_go_and_integrations_be
     finally:
         await store._redis.config_set("maxmemory", "0")
         await store.close()
+
+
+# --- what is proven, and what was probed
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["redis", "memory"])
+async def test_a_probe_is_kept_until_the_next_one_or_until_the_integration_is_resumed(
+    shared: bool, integrations: RedisIntegrations
+) -> None:
+    store = integrations if shared else MemoryIntegrations()
+    for probed in (Probed(5, "1-a", "refused"), Probed(6, "1-a")):
+        await store.note_probe("crm", probed)
+        assert await store.states() == {"crm": IntegrationState(probed=probed)}
+    await store.release("crm")
+    assert await store.states() == {}
+
+
+async def test_the_first_success_of_an_edition_is_noted_and_the_next_ones_are_not(
+    integrations: RedisIntegrations,
+) -> None:
+    edition = ["1-a"]
+    health = Health(integrations, "me", edition=lambda _: edition[0])
+
+    async def ended(now: int, *, failed: bool) -> IntegrationHealth:
+        health.ended("crm", now, failed=failed, error="status 503")
+        await health.refresh()
+        return (await integrations.states())["crm"].health
+
+    assert await ended(10, failed=False) == IntegrationHealth(proven_as="1-a", proven_at=10)
+    assert (await ended(20, failed=False)).proven_at == 10
+    edition[0] = "2-b"
+    assert await ended(30, failed=False) == IntegrationHealth(proven_as="2-b", proven_at=30)
+    failing = await ended(40, failed=True)
+    assert (failing.failed_as, failing.failing_since, failing.proven_at) == ("2-b", 40, 30)
+    assert await ended(50, failed=False) == IntegrationHealth(proven_as="2-b", proven_at=50)
+
+
+async def test_an_accepted_delivery_outdoes_a_probe_that_failed(integrations: RedisIntegrations) -> None:
+    health = Health(integrations, "me", edition=lambda _: "1-a")
+    health.ended("crm", 10, failed=False, error="")
+    await health.refresh()
+    await integrations.note_probe("crm", Probed(20, "1-a", "refused"))
+    await health.refresh()
+    assert reported((await integrations.states())["crm"], active=True, edition="1-a").state == "error"
+    health.ended("crm", 30, failed=False, error="")
+    await health.refresh()
+    assert reported((await integrations.states())["crm"], active=True, edition="1-a") == Reported("active", "", 30)

@@ -40,9 +40,9 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 def delivery(id_: str, integration: str = "dead", **given: Any) -> Delivery:
-    more = {"owed_at": wall_clock() - 1000, "retry": HOURLY, **given}
+    more = {"owed_at": wall_clock() - 1000, "retry": HOURLY, "visitor_id": "v", **given}
     return Delivery(
-        id=id_, integration=integration, webhook="w", action_map="m", visitor_id="v", event_id="e", at=1,
+        id=id_, integration=integration, webhook="w", action_map="m", event_id="e", at=1,
         method="POST", target="/", body=f'"{id_}"', **more,
     )  # fmt: skip
 

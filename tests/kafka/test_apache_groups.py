@@ -5,7 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
+from actionmap.collect.topic import ensure_topic
+from actionmap.consume.ends import group_members
 from kafka.apache import ApacheKafka
 from kafka.stream import Stream
 
@@ -42,3 +45,13 @@ async def test_a_worker_that_dies_or_hangs_is_replaced_after_its_session_time_ou
                     await stream.owned_by(first, second)
                 await stream.more_webhooks()
             assert await stream.check() > 400
+
+
+async def test_how_many_workers_consume_is_told(apache: ApacheKafka, unique: str) -> None:
+    await ensure_topic(apache.bootstrap, unique, 1)
+    assert not await group_members(apache.bootstrap, unique)
+    consumer = AIOKafkaConsumer(unique, bootstrap_servers=apache.bootstrap, group_id=unique)
+    await consumer.start()
+    assert await group_members(apache.bootstrap, unique) == 1
+    await consumer.stop()
+    assert await group_members(apache.bootstrap, unique) == 0

@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import copy
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -33,8 +33,10 @@ from actionmap.consume.parse import parse_record
 from actionmap.decide import Policy, Timeline
 from actionmap.delivery import Delivery
 from actionmap.environment import LaneEnvironment
+from actionmap.event import VISITOR_ERASED
 from actionmap.pipeline import Lane
 from actionmap.store.cache import VisitorCache
+from actionmap.store.memory import MemoryErasures
 from actionmap.store.protocols import Applied, Commit
 from actionmap.telemetry import Metrics, configure_logging
 from actionmap.visitor import Visitor, encode_visitor
@@ -43,6 +45,7 @@ from support import PARTITION, T0, ScriptedLog, WatchedStore, definitions, event
 MINUTE = 60_000
 VISITORS = ("a", "b", "c")
 NAMES = ("order", "visit", "added", "bought")
+GOODBYE = "goodbye"
 POLICY = Policy(allowed_lateness_ms=3 * 60 * MINUTE)
 
 
@@ -58,6 +61,7 @@ def _rulebooks() -> list[list[dict[str, Any]]]:
         _map("cooled", {"any": [{"segmentLeft": "keen"}, {"event": "bought"}]}),
         _map("bought-it", {"sequence": sequence}, exclusiveGroup="sale", frequency={"max": 2, "per": "6h"}),
         _map("again", {"event": "bought"}, exclusiveGroup="sale", activation="onNextSession"),
+        _map(GOODBYE, {"event": VISITOR_ERASED}),
     ]
     without_orders = [one for one in written if one["name"] != "each-order"]
     return [written, without_orders, written[:4]]
@@ -79,6 +83,14 @@ class Killed(BaseException):
     """What a process feels of SIGKILL: no handler sees it."""
 
 
+class MortalErasures(MemoryErasures):
+    """As `MortalStore`."""
+
+    async def sweep(self, partition: int, token: str, *, stop: Callable[[], bool] = lambda: False) -> None:
+        assert isinstance(self._store, MortalStore)
+        await self._store._mortal(super().sweep(partition, token, stop=stop))
+
+
 class MortalStore(WatchedStore):
     """Kills who calls it, before or after the call has taken effect."""
 
@@ -86,6 +98,7 @@ class MortalStore(WatchedStore):
         super().__init__()
         self.calls_left: int | None = None
         self.after = False
+        self.erasures = MortalErasures(self)
 
     async def _mortal(self, call: Coroutine[Any, Any, Any]) -> Any:
         if self.calls_left is not None:
@@ -124,6 +137,8 @@ class Oracle:
         self.stream_time = -1
         self.next = 0
         self.owed: dict[str, Delivery] = {}
+        #: What the receiver has got does not come back.
+        self.received: Collection[str] = ()
 
     def evaluate(self, log: ScriptedLog, rulebook: Rulebook) -> None:
         timeline = Timeline(rulebook, POLICY, self.stream_time, self.visitors)
@@ -140,9 +155,17 @@ class Oracle:
         self.stream_time = max(self.stream_time, stream_time)
 
     def _take(self, decisions: Any) -> None:
-        for _, decision in decisions:
+        for happened, decision in decisions:
+            if decision.outcome == "erased":
+                self._erase(happened.visitor_id)
             for delivery in decision.deliveries:
                 self.owed.setdefault(delivery.id, delivery)
+
+    def _erase(self, visitor_id: str) -> None:
+        self.owed = {
+            id_: one for id_, one in self.owed.items()
+            if one.visitor_id != visitor_id or one.action_map == GOODBYE or id_ in self.received
+        }  # fmt: skip
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -153,6 +176,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.log, self.store, self.oracle = ScriptedLog(PARTITION), MortalStore(), Oracle()
         self.log.recorded_at = T0 + 30 * 24 * 60 * MINUTE
+        self.log.own = True
         self.numbers, self.tokens = count(), count()
         self.clock, self.minute = 1000.0, 0.0
         self.revision, self.book = 1, compile_rulebook(BOOKS[0], 1)
@@ -206,6 +230,7 @@ class EngineMachine(RuleBasedStateMachine):
     def _rest(self) -> None:
         """Let the lane come to rest, in a new life if it was killed; then compare."""
         self._run(self._come_to_rest())
+        self.oracle.received = frozenset(self.received)
         self.oracle.evaluate(self.log, self.book)
         self._compare()
         self.durable.append((copy.deepcopy(self.store._partitions), copy.deepcopy(self.oracle), self.clock))
@@ -233,6 +258,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert part.visitors == {id_: encode_visitor(one) for id_, one in self.oracle.visitors.items()}
         waiting = {id_: one.next_due for id_, one in self.oracle.visitors.items() if one.next_due is not None}
         assert part.timers == waiting
+        assert not part.to_sweep
         held = {id_: one.body for id_, one in part.owed.items()} | self.received
         assert held == {id_: one.body for id_, one in self.oracle.owed.items()}
 
@@ -256,6 +282,16 @@ class EngineMachine(RuleBasedStateMachine):
             values.append(event(visitor, name, timestamp=moment, eventId=f"e{next(self.numbers)}"))
         self._append(*values)
         self._rest()
+
+    @rule(visitor=st.sampled_from(VISITORS), calls=st.integers(0, 6), after=st.booleans())
+    def erasure(self, visitor: str, calls: int, after: bool) -> None:
+        """Between two events of the visitor, in one batch or not, and whoever dies over it."""
+        self.store.calls_left, self.store.after = calls, after
+        now = datetime.fromtimestamp((T0 + self.minute * MINUTE) / 1000, UTC).isoformat()
+        names = ("order", "added", VISITOR_ERASED, "bought", "order")
+        self._append(*[event(visitor, name, timestamp=now, eventId=f"e{next(self.numbers)}") for name in names])
+        self._rest()
+        self.store.calls_left = None
 
     @rule(data=st.data())
     def duplicate(self, data: st.DataObject) -> None:

@@ -118,7 +118,7 @@ def test_what_a_visitor_said_never_becomes_a_host_whatever_the_base_url_is_chang
 def test_a_field_in_the_host_is_a_static_value_in_every_webhook():
     for base in ("https://{{ tenant }}.example.com", 'https://{{ region | join("-", tenant) }}.example.com'):
         message = refused(base, tenant="{lookup: visitor.traits.tenant, default: acme}")
-        assert "Webhook hook: mappings.tenant: it stands in the host of the integration's baseUrl" in message
+        assert "Webhook hook: mappings.tenant.lookup: it stands in the host of the integration's baseUrl" in message
     compile_rulebook(chain("https://crm.example.com/{{ tenant }}", tenant="{lookup: visitor.traits.tenant}"))
 
 

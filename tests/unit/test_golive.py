@@ -1,11 +1,25 @@
-"""Would this map really fire? Eleven checks, the first four with fixed names."""
+"""Would this map really fire? The checks, the first four with fixed names, and what pipelines are told."""
+
+from xml.etree import ElementTree
 
 import pytest
 from shop import BASE, TEN, definitions
 
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.errors import NotFound
-from actionmap.golive import GoLive, Surroundings, active_maps, check_golive
+from actionmap.golive import (
+    Consumption,
+    GoLive,
+    Surroundings,
+    active_maps,
+    as_junit,
+    check_each,
+    check_golive,
+    counted_lookups,
+    origins_of,
+)
 from actionmap.store.durability import Guarantees
+from actionmap.store.integrations import Hold, IntegrationHealth, IntegrationState, Probed
 from actionmap.vault import Vault, new_key
 
 FIXED = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
@@ -156,3 +170,214 @@ def test_only_active_maps_are_checked_when_none_is_named():
     maps = [MAP.replace("name: m", f"name: {name}") for name in ("b", "a", "c")]
     found = definitions(BASE, *maps[:2], maps[2].replace("{kind", "{active: false, kind"))
     assert active_maps(found) == ["a", "b"]
+
+
+def one(found: GoLive, name: str):
+    [check] = [check for check in found.checks if check.name == name]
+    assert bool(check.fix) == (check.status in ("fail", "warn")), check
+    return check
+
+
+def test_everything_that_fails_or_warns_says_what_to_do():
+    everything = {
+        "no-newer-draft": {"drafts": ["Webhook/hello"]}, "endpoint-reachable": {"probes": {CRM: "refused"}},
+        "breaker-closed": {"breakers": {"w1": {"crm": "open"}}},
+        "consumer-alive": {"consumption": Consumption(members=0)},
+    }  # fmt: skip
+    for name, known in everything.items():
+        assert one(check(around=Surroundings(now=TEN, **known)), name).status in ("fail", "warn")
+
+
+# --- schedule
+
+
+def scheduled(open_: str, **more: object) -> GoLive:
+    rest = "".join(f", {name}: '{value}'" for name, value in more.items() if name != "closed")
+    closed = f", except: [{more['closed']}]" if "closed" in more else ""
+    schedule = f"schedule: {{timezone: UTC, open: ['{open_}']{closed}}}{rest}"
+    return check(BASE, MAP.replace("{kind", f"{{{schedule}, kind"))
+
+
+DECEMBER = ", ".join(f"'2026-{month}-{day:02}'" for month, days in (("11", range(21, 31)), ("12", range(1, 32)))
+                     for day in days)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "said"),
+    [
+        (lambda: scheduled("mon-sun 09:00-18:00"), "pass", "it is open"),
+        (lambda: scheduled("mon 09:00-18:00"), "pass", "it opens at 2026-11-23T09:00:00.000Z"),
+        (lambda: scheduled("mon 09:00-18:00", endDate="2026-11-23T09:00:00Z"), "fail", "not open before it ends"),
+        (lambda: scheduled("mon 09:00-18:00", startDate="2026-11-24T00:00:00Z", endDate="2026-11-30T09:00:00Z"), "fail",
+         "it does not open before"),
+        (lambda: scheduled("mon-sun 09:00-18:00", closed=DECEMBER), "warn", "which is more than 31 days away"),
+        (check, "pass", "no opening hours"),
+    ],
+)  # fmt: skip
+def test_a_schedule_opens_between_the_dates_and_soon(found, status, said):
+    check_ = one(found(), "schedule-opens")
+    assert (check_.status, said in check_.message) == (status, True), check_
+
+
+# --- outranked
+
+GROUP = "exclusiveGroup: g, frequency: every, action: {webhook: hello}"
+WINNER = f"{{kind: ActionMap, name: a, priority: high, trigger: {{event: x}}, {GROUP}}}"
+LOSER = f"{{kind: ActionMap, name: m, trigger: {{all: [{{event: x}}, {{segment: s}}]}}, {GROUP}}}"
+SEGMENT = "{kind: Segment, name: s, when: {key: visitor.id, operator: exists}}"
+
+
+def test_a_map_that_never_comes_first_in_its_group_fails_and_names_who_does():
+    found = one(check(BASE, SEGMENT, WINNER, LOSER), "not-outranked")
+    assert (found.status, "a does too and comes first in the group g" in found.message) == ("fail", True)
+    for other in (WINNER.replace("{kind", "{active: false, kind"), WINNER.replace("high", "low"),
+                  WINNER.replace("frequency: every", "frequency: {max: 1}"), WINNER.replace("event: x", "event: y"),
+                  WINNER.replace("exclusiveGroup: g", "exclusiveGroup: h")):  # fmt: skip
+        assert one(check(BASE, SEGMENT, other, LOSER), "not-outranked").status == "pass"
+
+
+# --- the running system
+
+CRM = ("crm", "https://crm.example.com")
+
+
+def test_what_only_the_server_knows_is_skipped_without_one_and_none_of_it_fails():
+    asked = ["no-newer-draft", "endpoint-reachable", "integration-well", "breaker-closed", "consumer-alive",
+             "store-durable"]  # fmt: skip
+    assert [one(check(), name).status for name in asked] == ["skip"] * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("drafts", "status"),
+    [([], "pass"), (["Webhook/other"], "pass"), (["Webhook/hello"], "warn"), (["DataAction/greet"], "warn")],
+)
+def test_a_newer_draft_is_a_warning_with_how_to_publish_it(drafts, status):
+    found = one(check(around=Surroundings(now=TEN, drafts=drafts)), "no-newer-draft")
+    assert found.status == status
+    if drafts == ["Webhook/hello"]:
+        assert "POST /api/v1/webhooks/hello/publish" in found.fix
+
+
+@pytest.mark.parametrize(("problem", "status"), [("", "pass"), ("refused", "fail"), (None, "skip")])
+def test_the_probe_of_its_own_origin_counts(problem, status):
+    probes = {("crm", "https://else.example.com"): "", ("other", CRM[1]): "x"} | (
+        {} if problem is None else {CRM: problem}
+    )
+    assert one(check(around=Surroundings(now=TEN, probes=probes)), "endpoint-reachable").status == status
+
+
+STATES = {
+    "nothing noted": (IntegrationState(), "pass", "activating"),
+    "proven": (IntegrationState(None, IntegrationHealth(proven_as="e", proven_at=5)), "pass", "active"),
+    "reached": (IntegrationState(probed=Probed(5, "e")), "pass", "active"),
+    "not reached": (IntegrationState(probed=Probed(5, "e", "refused")), "fail", "refused"),
+    "failing": (
+        IntegrationState(None, IntegrationHealth(failing_since=5, last_error="503", failed_as="e")),
+        "warn",
+        "503",
+    ),
+    "disabled": (IntegrationState(Hold("disabled", 5)), "fail", "its deliveries are held"),
+    "paused": (IntegrationState(Hold("paused", 5)), "warn", "its deliveries are held"),
+    "a warning": (IntegrationState(None, IntegrationHealth(warning="410")), "warn", "410"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_reported_state_of_the_integration_counts_and_only_what_is_tried_again_warns(state):
+    known, status, said = STATES[state]
+    around = Surroundings(now=TEN, integrations={"crm": known}, edition=lambda _: "e")
+    found = one(check(around=around), "integration-well")
+    assert (found.status, said in found.message) == (status, True), found
+
+
+def test_an_open_breaker_is_a_warning_of_its_own_integration_alone():
+    for name, status in (("crm", "warn"), ("other", "pass")):
+        around = Surroundings(now=TEN, breakers={"w1": {name: "open"}})
+        assert one(check(around=around), "breaker-closed").status == status
+
+
+@pytest.mark.parametrize(
+    ("consumption", "status", "said"),
+    [
+        (Consumption(members=2, lag=7), "pass", "7 records"),
+        (Consumption(members=None), "pass", "does not tell"),
+        (Consumption(members=0, lag=7), "fail", "no worker consumes"),
+        (Consumption(members=2, lag=10_001), "warn", "10,001 records"),
+        (Consumption(members=2, halted={3: "a gap"}), "fail", "partition 3 is halted: a gap"),
+        (Consumption(problem="Kafka does not answer"), "fail", "Kafka does not answer"),
+    ],
+)
+def test_somebody_evaluates_events_in_every_partition_and_keeps_up(consumption, status, said):
+    found = one(check(around=Surroundings(now=TEN, consumption=consumption)), "consumer-alive")
+    assert (found.status, said in found.message) == (status, True), found
+
+
+def test_many_maps_are_checked_as_each_alone_with_or_without_a_rulebook():
+    maps = [MAP.replace("name: m", f"name: m{number}") for number in range(3)]
+    draft = "{kind: Webhook, name: draft, dataAction: greet, mappings: {who: {value: a}}}"
+    asks_draft = MAP.replace("name: m", "name: n").replace("hello", "draft")
+    known = definitions(BASE, SEGMENT, WINNER, LOSER, *maps, draft, asks_draft)
+    names = active_maps(known)
+    alone = [check_golive(known, name, AROUND) for name in names]
+    assert list(check_each(known, names, AROUND)) == alone
+    assert list(check_each(known, names, AROUND, compile_rulebook(known).parts)) == alone
+    assert {found.action_map for found in alone if not found.ready} == {"m", "n"}
+
+
+def test_maps_of_one_webhook_are_told_of_their_own_lookups():
+    around = Surroundings(now=TEN, lookups={"m": 5, "m/who": 2, "n": 3})
+    found = check_each(definitions(BASE, MAP, MAP.replace("name: m", "name: n")), ["m", "n"], around)
+    assert [one(some, "lookups-resolved").status for some in found] == ["warn", "pass"]
+
+
+def test_where_an_integration_is_sent_to_is_told_for_each_tenant():
+    tenants = BASE.replace("https://crm", "'https://{{ who }}.crm").replace("example.com", "example.com/{{ who }}'")
+    known = definitions(tenants.replace("lookup: visitor.id", "value: acme"))
+    assert origins_of(known, known["Integration/crm"]) == ["https://acme.crm.example.com"]
+    assert origins_of(known, definitions(BASE)["Integration/crm"]) == ["https://crm.example.com"]
+    del known["Webhook/hello"]
+    assert origins_of(known, known["Integration/crm"]) == []
+
+
+def test_what_is_counted_is_asked_for_the_maps_that_there_are():
+    known = definitions(BASE, MAP)
+    assert counted_lookups(known, ["m", "gone"]) == ["m", "m/who"]
+
+
+# --- JUnit
+
+
+def test_pipelines_are_told_in_junit_xml_with_a_suite_for_each_map():
+    broken = definitions(BASE.replace("state: published", "state: draft", 1), MAP, MAP.replace("name: m", "name: n"))
+    around = Surroundings(now=TEN, drafts=["Webhook/hello"])
+    results = [found.as_json() for found in check_each(broken, ["m", "n"], around)]
+    written = as_junit(results)
+    root = ElementTree.fromstring(written.encode())
+    assert written.startswith("<?xml ")
+    assert (root.tag, [suite.get("name") for suite in root]) == ("testsuites", ["m", "n"])
+    for suite, result in zip(root, results, strict=True):
+        assert [case.get("name") for case in suite] == [found["name"] for found in result["checks"]]
+        told = {case.get("name"): [child.tag for child in case] for case in suite}
+        assert told["data-action-published"] == ["failure"]
+        assert told["consumer-alive"] == ["skipped"]
+        assert told["no-newer-draft"] == ["system-out"]
+        assert told["action-map-active"] == []
+        for name, tag in (("failures", "failure"), ("skipped", "skipped")):
+            assert int(suite.get(name)) == len(suite.findall(f"*/{tag}"))
+        assert (int(suite.get("tests")), suite.get("errors")) == (len(suite), "0")
+    failure = root.find("*/*/failure")
+    assert failure.get("message") == "the data action greet is a draft"
+    assert "fix: publish it" in failure.text
+    assert int(root.get("tests")) == sum(len(suite) for suite in root)
+
+
+def test_what_xml_cannot_hold_is_replaced():
+    results = [
+        {"actionMap": "m", "checks": [{"name": "c", "status": "fail", "message": "a\x00\x1b\ud800<b", "fix": "&"}]}
+    ]
+    root = ElementTree.fromstring(as_junit(results).encode())
+    assert root.find("*/*/failure").get("message") == "a\ufffd\ufffd\ufffd<b"
+
+
+def test_without_any_map_the_report_is_empty():
+    assert ElementTree.fromstring(as_junit([]).encode()).get("tests") == "0"

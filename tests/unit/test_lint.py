@@ -357,6 +357,24 @@ def test_a_finding_about_an_update_names_file_and_line():
     assert (finding.file, finding.line) == ("shop.yaml", text[: text.index("mappings:")].count("\n") + 1)
 
 
+# --- nulls
+
+REQUIRED = BASE.replace("input: {type: object, properties: {who: {type: string}}}",
+                        "input: {type: object, required: [who], properties: {who: {type: %s}}}")  # fmt: skip
+
+
+def test_a_null_for_a_field_that_has_to_have_a_value_is_a_finding():
+    base = REQUIRED.replace("visitor.id}", "visitor.traits.email%s}")
+    message = only("warning", MAP, base=base % ("string", ""))
+    assert "Webhook hello: mappings.who.lookup: the contract requires a value" in message
+    assert "give it onMissing: skip, or a default" in message
+    for kind, how in (("string", ", onMissing: skip"), ("string", ", default: x"), ("string", ", onMissing: omit"),
+                      ("[string, 'null']", "")):  # fmt: skip
+        assert findings(MAP, base=base % (kind, how)) == []
+    assert findings(MAP, base=REQUIRED % "string") == []
+    assert findings(MAP, base=BASE.replace("visitor.id", "visitor.traits.email")) == []
+
+
 # --- segments and lookups
 
 
@@ -382,4 +400,4 @@ def test_a_segment_that_nobody_asks_is_a_finding():
 def test_a_lookup_whose_values_never_become_the_contracts_type_is_an_error(lookup, kind, never):
     base = BASE.replace("{type: string}", f"{{type: {kind}}}").replace("visitor.id", lookup)
     found = [str(one) for one in findings(action_map(), base=base)]
-    assert sum(f"error: Webhook hello: mappings.who: lookup: {lookup} is a" in one for one in found) == never, found
+    assert sum(f"error: Webhook hello: mappings.who.lookup: {lookup} is a" in one for one in found) == never, found

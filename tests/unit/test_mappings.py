@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from shop import definitions, event, live
 
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.mappings import NoValue, contract_problems, converted
+from actionmap.catalog.contracts import contract_problems
+from actionmap.catalog.mappings import NoValue, converted
 from actionmap.catalog.models import Contract
 from actionmap.errors import DefinitionError
 
@@ -191,11 +192,18 @@ def test_lookups_know_the_map_and_the_delivery():
         ("{type: string, maxLength: 2}", "abc"),
         ("{type: string, pattern: '^a'}", "ba"),
         ("{type: integer, minimum: 5}", "4"),
+        ("{type: string, const: a}", "b"),
+        ("{type: string, minLength: 2}", "a"),
+        ("{type: string, format: email}", "nobody"),
+        ("{type: string, format: date}", "'21.11.2026'"),
+        ("{type: string, format: date-time}", "'2026-11-21'"),
+        ("{type: string, format: uri}", "crm"),
+        ("{type: string, format: uuid}", "'1'"),
     ],
 )
 def test_static_values_and_defaults_are_checked_against_the_contract(schema, value):
-    assert "mappings.f: value: " in refused(f"{{f: {schema}}}", f"{{f: {{value: {value}}}}}")
-    assert "mappings.f: default: " in refused(
+    assert "mappings.f.value: " in refused(f"{{f: {schema}}}", f"{{f: {{value: {value}}}}}")
+    assert "mappings.f.default: " in refused(
         f"{{f: {schema}}}", f"{{f: {{lookup: visitor.traits.a, default: {value}}}}}"
     )
 
@@ -226,7 +234,100 @@ def test_a_lookup_that_never_becomes_the_contracts_type_is_refused(type_, lookup
     if fits:
         sent(*arguments)
     else:
-        assert f"lookup: {lookup} is a" in refused(*arguments)
+        assert f"mappings.f.lookup: {lookup} is a" in refused(*arguments)
+
+
+NEVER = [
+    ("{type: string, enum: [yes, no]}", "session.authenticated", True),
+    ("{type: string, enum: ['true', no]}", "session.authenticated", False),
+    ("{type: boolean, const: true}", "session.authenticated", False),
+    ("{type: string, maxLength: 3}", "session.authenticated", True),
+    ("{type: string, maxLength: 4}", "session.authenticated", False),
+    ("{type: string, format: email}", "session.authenticated", True),
+    ("{type: string, enum: [low, high]}", "session.pageviewCount", True),
+    ("{type: string, enum: [low, '3']}", "session.pageviewCount", False),
+    ("{type: string, enum: ['-1', '007']}", "session.pageviewCount", True),
+    ("{type: integer, enum: [1, 2]}", "session.pageviewCount", False),
+    ("{type: number, const: 0.5}", "session.pageviewCount", True),
+    ("{type: integer, maximum: -1}", "session.pageviewCount", True),
+    ("{type: integer, maximum: 0}", "session.pageviewCount", False),
+    ("{type: string, format: date}", "session.pageviewCount", True),
+    ("{type: string, format: hostname}", "session.pageviewCount", False),
+    ("{type: string, format: date-time}", "event.timestamp", False),
+    ("{type: string, format: date}", "event.timestamp", True),
+    ("{type: string, maxLength: 23}", "event.timestamp", True),
+    ("{type: string, maxLength: 24}", "event.timestamp", False),
+    ("{type: string, enum: [soon]}", "event.timestamp", True),
+    ("{type: string, enum: ['2026-11-21T10:00:00.000Z']}", "event.timestamp", False),
+    ("{type: string, pattern: '^1999'}", "event.timestamp", False),
+    ("{type: string, enum: [a]}", "visitor.traits.x", False),
+    ("{type: string, format: email}", "visitor.id", False),
+]
+
+
+@pytest.mark.parametrize(("schema", "lookup", "never"), NEVER)
+def test_a_lookup_whose_values_never_satisfy_enum_format_or_length_is_refused(schema, lookup, never):
+    arguments = f"{{f: {schema}}}", f"{{f: {{lookup: {lookup}}}}}"
+    if never:
+        assert f"mappings.f.lookup: {lookup} is a" in (message := refused(*arguments))
+        assert "which never satisfies the contract: " in message
+    else:
+        sent(*arguments)
+
+
+def test_what_a_path_becomes_is_said_when_it_does_not_fit():
+    assert "event.timestamp is a time, which becomes: string; never an integer" in refused(
+        "{f: {type: integer}}", "{f: {lookup: event.timestamp}}"
+    )
+
+
+def test_all_findings_of_a_webhook_come_at_once_each_with_its_place():
+    message = refused(
+        "{a: {type: integer}, b: {type: boolean}, c: {type: string, maxLength: 1}, d: {type: string}}",
+        "{a: {value: x}, b: {lookup: session.pageviewCount}, "
+        "c: {lookup: visitor.trait.x, default: long}, e: {value: 1}}",
+    )
+    for place in ("mappings.a.value: ", "mappings.b.lookup: ", "mappings.c.lookup: ", "mappings.c.default: ",
+                  "mappings.e: ", "mappings: the contract field 'd'"):  # fmt: skip
+        assert place in message
+
+
+PATH = "\n    request: {path: '/leads/%s'}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "mapping", "place", "renders"),
+    [
+        ("{type: string}", "{value: ''}", "{{ f }}", False),
+        ("{type: string}", "{value: '..'}", "{{ f }}", False),
+        ("{type: [string, 'null']}", "{value: null}", "{{ f }}", False),
+        ("{type: string}", "{value: tomorrow}", '{{ f | date("YYYY") }}', False),
+        ("{type: integer}", "{lookup: event.attributes.x}", '{{ f | date("YYYY") }}', False),
+        ("{type: string}", "{lookup: event.attributes.x}", '{{ f | date("YYYY") | e164 }}', False),
+        ("{type: string}", "{lookup: event.attributes.x}", "{{ f }}", True),
+        ("{type: string}", "{lookup: event.attributes.x}", '{{ f | date("YYYY") }}', True),
+        ("{type: string}", "{lookup: event.attributes.x}", "{{ f | e164 }}", True),
+        ("{type: integer}", "{lookup: event.attributes.x}", '{{ f | e164("US") }}', True),
+        ("{type: string, enum: ['', a]}", "{lookup: event.attributes.x}", "{{ f }}", True),
+    ],
+)
+def test_a_request_that_no_sample_makes_is_refused_when_it_is_saved(schema, mapping, place, renders):
+    text = chain(f"{{f: {schema}}}", f"{{f: {mapping}}}").replace("}}}\n", "}}}" + PATH % place + "\n", 1)
+    assert "/leads/" in text
+    if renders:
+        compile_rulebook(definitions(text))
+        return
+    with pytest.raises(
+        DefinitionError, match=r"Webhook hook: mappings\.f: no request can be made of any sample values"
+    ):
+        compile_rulebook(definitions(text))
+
+
+def test_two_fields_of_a_path_may_need_different_samples():
+    text = chain("{f: {type: string}, g: {type: string}}",
+                 "{f: {lookup: visitor.traits.at}, g: {lookup: visitor.traits.phone}}")  # fmt: skip
+    place = '{{ f | date("YYYY") }}/{{ g | e164 }}'
+    compile_rulebook(definitions(text.replace("}}}\n", "}}}" + PATH % place + "\n", 1)))
 
 
 def test_an_unknown_lookup_is_refused_with_the_nearest_one():

@@ -235,24 +235,10 @@ def test_activation_may_be_the_bare_type():
     assert parse({**MAP, "activation": "immediate"}) == parse({**MAP, "activation": {"type": "immediate"}})
 
 
-# --- what this version does not act on
+# --- what is acted on
 
 
-@pytest.mark.parametrize("around", ["{0}", "all", "any", "not", "deep"])
-def test_events_that_nothing_gives_yet_are_refused_by_name_wherever_they_stand(around):
-    event, leaf = {"event": "x"}, {"event": "visitor_erased"}
-    wrapped = {
-        "{0}": leaf,
-        "all": {"all": [event, leaf]},
-        "any": {"any": [leaf, event]},
-        "not": {"not": leaf},
-        "deep": {"all": [{"any": [event, {"not": {"all": [leaf]}}]}]},
-    }[around]
-    [finding] = refused({**MAP, "trigger": wrapped})
-    assert finding.message == "'event: visitor_erased' is not acted on yet in this version; remove it"
-
-
-def test_what_this_version_does_act_on_is_not_refused():
+def test_what_is_acted_on_is_not_refused():
     parse({**MAP, "mode": "live", "activation": "immediate", "frequency": {"max": 2, "per": "session", "scope": "map"}})
     parse({**EXAMPLES["Webhook"], "delivery": {"order": "bestEffort", "mode": "async", "logRequestBody": True,
                                                    "logResponseBody": True}})  # fmt: skip
@@ -408,7 +394,6 @@ def test_findings_about_a_set_get_the_place_of_the_definition_they_are_about():
         ("Webhook", "delivery", {"idempotencyHeader": "Authorization"}, "is set by actionmap"),
         ("Integration", "baseUrl", "https://${ACTIONMAP_SECRET_A}.example.com", "only in auth and signing"),
         ("Integration", "signing", {"scheme": "none", "secret": "${ACTIONMAP_SECRET_A}"}, "takes no secret"),
-        ("ActionMap", "trigger", {"event": "visitor_erased"}, "'event: visitor_erased' is not acted on yet"),
     ],
 )
 def test_what_would_be_overwritten_or_never_come_is_refused(kind, dotted, value, said):

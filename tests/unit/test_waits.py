@@ -166,7 +166,8 @@ def test_the_id_of_a_delayed_delivery_is_that_of_its_map_and_event():
         ("{absence: {after: {event: a}, of: {event: b}, for: 0s}}", "from 1s to 30d"),
         ("{absence: {after: {event: a}, of: {event: b}, for: 31d}}", "from 1s to 30d"),
         ("{absence: {after: {event: a}, of: {event: b}}}", "for"),
-        ("{absence: {after: {event: visitor_erased}, of: {event: b}, for: 1m}}", "not acted on"),
+        ("{absence: {after: {event: visitor_erased}, of: {event: b}, for: 1m}}", "waits beyond"),
+        ("{absence: {after: {event: a}, of: {event: visitor_erased}, for: 1m}}", "waits beyond"),
     ],
 )
 def test_an_absence_that_could_not_be_meant_is_refused_with_its_place(trigger, said):
@@ -188,6 +189,12 @@ def test_a_delay_says_how_long(rest, said):
     with pytest.raises(DefinitionError) as error:
         one_map("{event: added}", rest)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("rest", [DELAY, "activation: onNextSession"])
+def test_nothing_waits_beyond_an_erasure(rest):
+    with pytest.raises(DefinitionError, match="fires at once"):
+        one_map("{any: [{event: added}, {event: visitor_erased}]}", rest)
 
 
 def test_a_delay_on_an_absence_is_refused():

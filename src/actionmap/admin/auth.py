@@ -3,38 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import sha256
+from dataclasses import dataclass
 
+from actionmap.catalog.lifecycle import ASIDE, Entry, Step
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Segment, Webhook
-from actionmap.settings import RIGHTS
+from actionmap.settings import RIGHTS, ApiKey, hash_of_key
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as the API key tells."""
+
+    #: The key's name, for the audit.
+    name: str
+    rights: frozenset[str]
+    #: Whose definitions it may see and change; None for those of all.
+    company: str | None = None
+
+    def sees(self, definition: Definition) -> bool:
+        """Whether ``definition`` is any of its business."""
+        return self.company in (None, definition.company)
+
+
+#: Who asks where no key is needed.
+ANYBODY = Caller("anybody", frozenset(RIGHTS))
 
 
 class ApiKeys:
-    """The keys of one server."""
+    """The keys of one server: those of its settings, and those that the store holds."""
 
-    def __init__(self, rights_by_key: Mapping[str, frozenset[str]], *, open_access: bool = False) -> None:
+    def __init__(self, given: Mapping[str, ApiKey], *, open_access: bool = False) -> None:
         """Args:
-        rights_by_key: What each key may do.
+        given: Keys by their hash (`hash_of_key`).
         open_access: Grant everything without a key; for loopback alone.
         """
-        # A look-up by hash tells an attacker who measures time about the hash alone.
-        self._rights = {_hash(key): frozenset(rights) for key, rights in rights_by_key.items()}
+        self._given = {hash_: Caller(key.name, key.rights, key.company) for hash_, key in given.items()}
+        self._stored: dict[str, Caller] = {}
         self._open_access = open_access
+
+    def caller(self, key: str | None) -> Caller | None:
+        """Who asks with ``key``; None when it is no key."""
+        if key is not None:
+            # A look-up by hash tells an attacker who measures time about the hash alone.
+            hash_ = hash_of_key(key)
+            if (found := self._given.get(hash_) or self._stored.get(hash_)) is not None:
+                return found
+        return ANYBODY if self._open_access else None
 
     def rights(self, key: str | None) -> frozenset[str] | None:
         """The rights of ``key``; None when it is no key."""
-        if key is not None and (rights := self._rights.get(_hash(key))) is not None:
-            return rights
-        return frozenset(RIGHTS) if self._open_access else None
+        caller = self.caller(key)
+        return None if caller is None else caller.rights
+
+    def take_over(self, stored: Mapping[str, ApiKey]) -> None:
+        """Know the keys ``stored``, by their hash, instead of those that the store held before."""
+        self._stored = {hash_: Caller(key.name, key.rights, key.company) for hash_, key in stored.items()}
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a key is called ``name``."""
+        return any(caller.name == name for some in (self._given, self._stored) for caller in some.values())
 
 
-def rights_to_change(before: Definition | None, after: Definition | None) -> tuple[str, ...]:
-    """The rights that it takes to put ``after`` in the place of ``before``; None stands for no definition.
+def rights_for(before: Entry | None, step: Step | None) -> tuple[str, ...]:
+    """The rights that ``step`` takes; without one, those that deleting takes.
 
-    `edit`, and `publish` besides when one of the two is live: what is sent, and to where, is for those who may publish.
+    `edit`, and `publish` besides where what is live changes: what is sent, and to where, is for those who may publish.
     """
-    is_live = any(_is_live(some) for some in (before, after) if some is not None)
-    return ("edit", "publish") if is_live else ("edit",)
+    if before is not None and step is not None and (step.action in ASIDE or step.definition is before.definition):
+        return ("edit",)
+    some = (before.definition if before is not None else None, step.definition if step is not None else None)
+    return ("edit", "publish") if any(_is_live(one) for one in some if one is not None) else ("edit",)
 
 
 def _is_live(definition: Definition) -> bool:
@@ -46,7 +84,3 @@ def _is_live(definition: Definition) -> bool:
         case _:
             # Base URL and credentials of an integration decide where secrets go, whatever its state.
             return True
-
-
-def _hash(key: str) -> bytes:
-    return sha256(key.encode(errors="replace")).digest()

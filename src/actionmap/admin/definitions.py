@@ -1,4 +1,4 @@
-"""REST for the five kinds of definition: list, get, create, replace, delete, and their states."""
+"""REST for the five kinds of definition: list, get, create, replace, patch, delete, and the verbs of their life."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from actionmap.admin.auth import ApiKeys, rights_to_change
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.definition_json import Written, written
+from actionmap.admin.listing import Listed, page_of
+from actionmap.admin.requests import json_body
+from actionmap.admin.writing import Writer, names_in, without_read_only
+from actionmap.catalog import lifecycle
 from actionmap.catalog.documents import Document
+from actionmap.catalog.lifecycle import Entry, Step, saved
 from actionmap.catalog.models import KINDS, Definition
-from actionmap.catalog.parse import nearest, parse_definition
+from actionmap.catalog.parse import parse_definition
 from actionmap.collect.problem import Refusal
-from actionmap.errors import DefinitionError, NotFound
-from actionmap.registry import Registry
+from actionmap.errors import DefinitionError
+from actionmap.registry import Edit
 
 #: Kind → its name in URLs.
 PLURALS = {
@@ -27,35 +30,37 @@ PLURALS = {
     "Segment": "segments",
     "ActionMap": "action-maps",
 }
-#: Kind → verb → fields that the verb sets, and the states it may start from (None: any).
-_VERBS: dict[str, dict[str, tuple[dict[str, Any], tuple[str, ...] | None]]] = {
-    "Integration": {"activate": ({"active": True}, None), "deactivate": ({"active": False}, None)},
-    "DataAction": {"publish": ({"state": "published"}, None)},
-    "Webhook": {
-        "publish": ({"state": "published"}, ("draft", "published")),
-        "archive": ({"state": "archived"}, None),
-    },
-    "Segment": {"activate": ({"active": True}, None), "deactivate": ({"active": False}, None)},
-    "ActionMap": {"activate": ({"active": True}, None), "deactivate": ({"active": False}, None)},
+Transition = Callable[[Entry], Step | None]
+_SWITCHES: dict[str, Transition] = {
+    "activate": lambda entry: lifecycle.switched(entry, active=True),
+    "deactivate": lambda entry: lifecycle.switched(entry, active=False),
 }
-_MAX_LISTED = 500
+#: Kind → verb → what it does.
+_VERBS: dict[str, dict[str, Transition]] = {
+    "Integration": _SWITCHES,
+    "DataAction": {"publish": lifecycle.published},
+    "Webhook": {"publish": lifecycle.published, "archive": lifecycle.archived},
+    "Segment": _SWITCHES,
+    "ActionMap": _SWITCHES,
+}
+_PATCH_TYPES = ("application/json", "application/merge-patch+json")
 
 
-def definitions_router(registry: Registry, keys: ApiKeys) -> APIRouter:
+def definitions_router(writer: Writer) -> APIRouter:
     """The routes of all five kinds."""
     router = APIRouter()
-    guard = Guard(keys)
     for kind, plural in PLURALS.items():
-        _Routes(registry, guard, kind, plural).add_to(router)
+        _Routes(writer, kind, plural).add_to(router)
     return router
 
 
 class _Routes:
     """The routes of one kind."""
 
-    def __init__(self, registry: Registry, guard: Guard, kind: str, plural: str) -> None:
-        self._registry = registry
-        self._guard = guard
+    def __init__(self, writer: Writer, kind: str, plural: str) -> None:
+        self._writer = writer
+        self._registry = writer.registry
+        self._guard = writer.guard
         self._kind = kind
         self._plural = plural
 
@@ -68,130 +73,168 @@ class _Routes:
 
         def route(path: str, call: Callable[..., Any], method: str, summary: str, **more: Any) -> None:
             operation = f"{summary.split(maxsplit=1)[0].lower()}-{self._plural}"
-            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags, operation_id=operation,
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
+                                 operation_id=more.pop("operation_id", operation),
                                  response_class=JSONResponse, **more)  # fmt: skip
 
         route(base, self.list, "GET", f"List {self._plural}")
         route(base, self.create, "POST", f"Create {article} {self._kind}", status_code=201, openapi_extra=body)
         route(one, self.get, "GET", f"Get {article} {self._kind}")
         route(one, self.replace, "PUT", f"Replace {article} {self._kind}", openapi_extra=body)
+        route(one, self.patch, "PATCH", f"Patch {article} {self._kind}")
         route(one, self.delete, "DELETE", f"Delete {article} {self._kind}", status_code=204)
-        for verb in _VERBS[self._kind]:
-            route(f"{one}/{verb}", self._verb(verb), "POST", f"{verb.capitalize()} {article} {self._kind}")
+        route(f"{one}/duplicate", self.duplicate, "POST", f"Duplicate {article} {self._kind}", status_code=201)
+        for verb, transition in _VERBS[self._kind].items():
+            route(f"{one}/{verb}", self._verb(verb, transition), "POST", f"{verb.capitalize()} {article} {self._kind}")
+        if "publish" in _VERBS[self._kind]:
+            route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {article} {self._kind}")
 
-    async def list(
-        self,
-        request: Request,
-        search: Annotated[str, Query(description="a part of name or description")] = "",
-        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 100,
-        after: Annotated[str, Query(description="`next` of the page before")] = "",
-    ) -> JSONResponse:
-        """Definitions by name, a page at a time."""
-        self._guard.check(request, "read")
+    async def list(self, request: Request, asked: Annotated[Listed, Query()]) -> JSONResponse:
+        """A page of definitions, filtered, searched and sorted."""
+        caller = self._guard.check_of_company(request, "read")
         await self._registry.refresh()
-        found = sorted(
-            (some for some in self._registry.definitions.values() if some.kind_name == self._kind),
-            key=lambda some: some.name,
-        )
-        wanted = search.lower()
-        found = [some for some in found if wanted in some.name or wanted in some.description.lower()]
-        found = [some for some in found if some.name > after]
-        page = found[:limit]
-        following = page[-1].name if len(found) > limit else None
-        return JSONResponse({"items": [self._written(some) for some in page], "next": following})
+        found = [
+            entry
+            for entry in self._registry.of_kind(self._kind)
+            if caller.sees(entry.definition) and asked.takes(entry)
+        ]
+        page, following = page_of(found, asked)
+        return JSONResponse({"items": [written(entry) for entry in page], "next": following, "total": len(found)})
 
     async def get(self, request: Request, name: str) -> JSONResponse:
-        """One definition, with its version as ETag."""
-        self._guard.check(request, "read")
+        """One definition as it is in force, with the draft beside it, and its version as ETag."""
+        caller = self._guard.check_of_company(request, "read")
         await self._registry.refresh()
-        return self._answer(self._find(name))
+        return _answer(self._writer.find(caller, self._kind, name))
 
     async def create(self, request: Request) -> JSONResponse:
         """Create a definition that does not exist yet."""
-        self._guard.check(request, "edit")
-        definition = self._parsed(await json_body(request))
-        await self._registry.refresh()
-        if definition.key in self._registry.definitions:
-            raise Refusal(409, f"{self._kind} {definition.name!r} exists already; replace it with PUT")
-        self._guard.check(request, *rights_to_change(None, definition))
-        return await self._save(definition, 201)
+        caller = self._guard.check_of_company(request, "edit")
+        definition = self._parsed(self._writer.of_company(caller, without_read_only(await json_body(request))))
+        return await self._create(request, definition, "create")
+
+    async def _create(self, request: Request, definition: Definition, action: lifecycle.Action) -> JSONResponse:
+        caller = self._guard.check_of_company(request, "edit")
+
+        def make() -> Edit:
+            if definition.key in self._registry.entries:
+                raise Refusal(409, f"{self._kind} {definition.name!r} exists already; replace it with PUT")
+            return self._writer.edit(request, None, Step(action, self._writer.sealed(definition)))
+
+        await self._registry.update(make, caller.name)
+        return _answer(self._writer.find(caller, self._kind, definition.name), 201)
 
     async def replace(self, request: Request, name: str) -> JSONResponse:
-        """Replace a definition as a whole; with `If-Match`, only if it still has that version."""
-        self._guard.check(request, "edit")
+        """Replace a definition as a whole; of a published webhook or data action it becomes the draft beside it.
+
+        With `If-Match`, or `version` in the body, only if it still has that version.
+        """
+        caller = self._guard.check_of_company(request, "edit")
         data = await json_body(request)
-        if isinstance(data, dict):
-            data.setdefault("name", name)
         expected = data.pop("version", None) if isinstance(data, dict) else None
-        definition = self._parsed(data)
-        if definition.name != name:
-            raise Refusal(400, f"the name in the body is {definition.name!r}, in the URL {name!r}; names do not change")
-        await self._registry.refresh()
-        before = self._find(name)
-        self._guard.check(request, *rights_to_change(before, definition))
-        self._check_version(request, before, expected)
-        return await self._save(definition, 200)
+        data = self._writer.of_company(caller, names_in(without_read_only(data), name))
+
+        def make(entry: Entry) -> Step | None:
+            given = {"company": entry.definition.company, **data} if isinstance(data, dict) else data
+            wanted = self._parsed(given)
+            return saved(entry, self._writer.sealed(wanted), takes_over=False)
+
+        return await self._change(request, name, make, expected=expected, is_blind=True)
+
+    async def patch(self, request: Request, name: str) -> JSONResponse:
+        """Change some fields (JSON Merge Patch, RFC 7396): null removes one.
+
+        Of a published webhook or data action it changes the draft beside it, and publishes that with
+        `"state": "published"`.
+        """
+        caller = self._guard.check_of_company(request, "edit")
+        patch = await json_body(request, types=_PATCH_TYPES)
+        if not isinstance(patch, dict):
+            raise Refusal(400, "a patch is an object with the fields that change")
+        expected = patch.pop("version", None)
+        patch = self._writer.of_company(caller, names_in(without_read_only(patch), name))
+
+        def make(entry: Entry) -> Step | None:
+            wanted = self._writer.sealed(self._parsed(_merged(entry.newest.as_written(), patch)))
+            return saved(entry, wanted, takes_over=patch.get("state") == "published")
+
+        return await self._change(request, name, make, expected=expected, is_blind=True)
 
     async def delete(self, request: Request, name: str) -> Response:
-        """Delete a definition that nothing refers to."""
-        self._guard.check(request, "edit")
-        await self._registry.refresh()
-        definition = self._find(name)
-        self._guard.check(request, *rights_to_change(definition, None))
-        self._check_version(request, definition, None)
+        """Delete a definition that nothing refers to; its versions are kept."""
+        caller = self._guard.check_of_company(request, "edit")
+
+        def make() -> Edit:
+            entry = self._writer.find(caller, self._kind, name)
+            self._writer.check_version(request, entry, None, is_blind=True)
+            return self._writer.edit(request, entry, None)
+
         try:
-            await self._registry.change({}, frozenset((definition.key,)))
+            await self._registry.update(make, caller.name)
         except DefinitionError as error:
             users = sorted({finding.subject for finding in error.findings})
             raise Refusal(409, f"{self._kind} {name!r} is used by {', '.join(users)}") from None
         return Response(status_code=204)
 
-    def _verb(self, verb: str) -> Callable[..., Any]:
-        changes, allowed = _VERBS[self._kind][verb]
+    async def duplicate(self, request: Request, name: str) -> JSONResponse:
+        """Copy it under another name, as a draft or inactive. Body: `{"name": …}`."""
+        caller = self._guard.check_of_company(request, "edit")
+        body = await json_body(request)
+        if not isinstance(body, dict) or not isinstance(body.get("name"), str) or len(body) > 1:
+            raise Refusal(400, 'the body is {"name": "…"}, the name of the duplicate')
+        await self._registry.refresh()
+        found = self._writer.find(caller, self._kind, name).newest
+        copy = lifecycle.duplicate(found, body["name"])
+        return await self._create(request, parse_definition(Document(data=copy.as_stored()), self._kind), "duplicate")
+
+    async def discard(self, request: Request, name: str) -> JSONResponse:
+        """Forget the draft beside what is in force; it is kept as a version."""
+        self._guard.check_of_company(request, "edit")
+        return await self._change(request, name, lifecycle.discarded)
+
+    def _verb(self, verb: str, transition: Transition) -> Callable[..., Any]:
+        right = "edit" if verb == "deactivate" else "publish"
 
         async def call(request: Request, name: str) -> JSONResponse:
-            self._guard.check(request, "edit" if verb == "deactivate" else "publish")
-            await self._registry.refresh()
-            before = self._find(name)
-            self._check_version(request, before, None)
-            state = getattr(before, "state", None)
-            if allowed is not None and state not in allowed:
-                raise Refusal(409, f"{self._kind} {name!r} is {state}, which {verb} does not start from")
-            written = before.as_written()
-            if all(getattr(before, field) == value for field, value in changes.items()):
-                return self._answer(before)
-            return await self._save(self._parsed({**written, **changes}), 200)
+            self._guard.check_of_company(request, right)
+            return await self._change(request, name, transition, right=right)
 
         call.__doc__ = f"{verb.capitalize()} it; answers the definition as it is then."
         return call
 
-    async def _save(self, definition: Definition, status: int) -> JSONResponse:
-        await self._registry.change({definition.key: definition})
-        # As it is stored, where secrets have names.
-        return self._answer(self._find(definition.name), status)
+    async def _change(
+        self, request: Request, name: str, transition: Transition, *, expected: Any = None, is_blind: bool = False,
+        right: str | None = None,
+    ) -> JSONResponse:  # fmt: skip
+        """Make one step of the definition ``name``, and answer what it is then."""
+        caller = self._guard.check_of_company(request)
+
+        def make() -> Edit:
+            entry = self._writer.find(caller, self._kind, name)
+            self._writer.check_version(request, entry, expected, is_blind=is_blind)
+            step = transition(entry)
+            return Edit() if step is None else self._writer.edit(request, entry, step, right)
+
+        await self._registry.update(make, caller.name)
+        return _answer(self._writer.find(caller, self._kind, name))
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)
 
-    def _find(self, name: str) -> Definition:
-        found = self._registry.definitions.get(f"{self._kind}/{name}")
-        if found is None:
-            known = [some.name for some in self._registry.definitions.values() if some.kind_name == self._kind]
-            raise NotFound(f"there is no {self._kind} {name!r}{nearest(name, known)}")
-        return found
 
-    def _check_version(self, request: Request, definition: Definition, expected: Any) -> None:
-        version = self._registry.versions[definition.key]
-        match = request.headers.get("if-match")
-        tags = [tag.strip().strip('"') for tag in match.split(",")] if match else []
-        stale = (tags and "*" not in tags and str(version) not in tags) or expected not in (None, version)
-        if stale:
-            raise Refusal(412, f"{self._kind} {definition.name!r} is at version {version} by now; read it again")
+def _merged(target: Any, patch: Any) -> Any:
+    """``target`` changed by ``patch``, as RFC 7396 says."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
 
-    def _written(self, definition: Definition) -> dict[str, Any]:
-        version = self._registry.versions[definition.key]
-        return {"kind": self._kind, **definition.as_written(), "version": version}
 
-    def _answer(self, definition: Definition, status: int = 200) -> JSONResponse:
-        written = self._written(definition)
-        return JSONResponse(msgspec.to_builtins(written), status, {"ETag": f'"{written["version"]}"'})
+def _answer(entry: Entry, status: int = 200) -> JSONResponse:
+    found: Written = written(entry)
+    return JSONResponse(found, status, {"ETag": f'"{entry.version}"'})

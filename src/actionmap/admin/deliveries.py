@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import nlargest
 from typing import Annotated, Any, NamedTuple
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse
 
+from actionmap.admin.auth import Caller
 from actionmap.admin.delivery_json import State, delivery_json, letter_json, owed_state
 from actionmap.admin.requests import Guard
 from actionmap.catalog.models import Integration
@@ -68,10 +69,11 @@ class _Deliveries:
         self._store = store
         self._partitions = partitions
 
-    async def listed(self, asked: _Listed) -> list[_Row]:
+    async def listed(self, asked: _Listed, is_seen: Callable[[Delivery], bool]) -> list[_Row]:
         found: list[_Row] = []
         for partition in asked.partitions(self._partitions):
-            rows = [row for row in await self._all(partition, asked.state) if asked.takes(row.delivery)]
+            rows = await self._all(partition, asked.state)
+            rows = [row for row in rows if asked.takes(row.delivery) and is_seen(row.delivery)]
             found += [row for row in rows if asked.state in (None, row.state)]
             found = nlargest(asked.limit, found, key=lambda row: row.delivery.at)
         return found
@@ -104,7 +106,21 @@ class _Deliveries:
             accepted = await self._store.journal.find(partition, id_)
             if accepted is not None:
                 return _Row(accepted, "delivered")
-        raise Refusal(404, f"no delivery {id_} is owed, dead, or among the accepted ones that are kept")
+        raise no_delivery(id_)
+
+
+def no_delivery(id_: str) -> Refusal:
+    """There is no delivery with that id, or none that the caller may see."""
+    return Refusal(404, f"no delivery {id_} is owed, dead, or among the accepted ones that are kept")
+
+
+def is_seen(registry: Registry, caller: Caller, delivery: Delivery | None) -> bool:
+    """Whether ``delivery`` is of a map that ``caller`` may see; records, and deliveries of maps that are gone, are for
+    keys of no company."""
+    if caller.company is None:
+        return True
+    action_map = registry.definitions.get(f"ActionMap/{delivery.action_map}") if delivery is not None else None
+    return action_map is not None and caller.sees(action_map)
 
 
 def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions: int) -> APIRouter:
@@ -120,14 +136,18 @@ def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions
         """Of each partition, the 2,000 owed deliveries due next, the newest 2,000 dead letters and the accepted ones
         that are kept are looked at; with `visitorId`, of the visitor's partition.
         """
-        guard.check(request, "read")
-        return JSONResponse({"items": [shown(row) for row in await known.listed(asked)]})
+        caller = guard.check_of_company(request, "read")
+        rows = await known.listed(asked, lambda delivery: is_seen(registry, caller, delivery))
+        return JSONResponse({"items": [shown(row) for row in rows]})
 
     @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery, with its attempts",
                 response_model=dict[str, Any])  # fmt: skip
     async def delivery(request: Request, id_: str) -> JSONResponse:
-        guard.check(request, "read")
-        return JSONResponse(shown(await known.find(id_)))
+        caller = guard.check_of_company(request, "read")
+        row = await known.find(id_)
+        if not is_seen(registry, caller, row.delivery):
+            raise no_delivery(id_)
+        return JSONResponse(shown(row))
 
     return router
 
@@ -146,18 +166,22 @@ def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitio
         reason: Annotated[str | None, Query(description="only those with this reason")] = None,
     ) -> JSONResponse:
         """With ``reason``, the newest 2,000 of each partition are looked at."""
-        guard.check(request, "read")
+        caller = guard.check_of_company(request, "read")
         found: list[DeadLetter] = []
         for partition in range(partitions):
-            letters = await store.dead_letters(partition, limit=_LOOKED_AT if reason else limit)
-            found += [letter for letter in letters if reason in (None, letter.reason)]
+            looks_at = _LOOKED_AT if reason or caller.company else limit
+            letters = await store.dead_letters(partition, limit=looks_at)
+            seen = [letter for letter in letters if is_seen(registry, caller, letter.delivery)]
+            found += [letter for letter in seen if reason in (None, letter.reason)]
         found.sort(key=lambda letter: letter.at, reverse=True)
         return JSONResponse({"items": [shown(letter) for letter in found[:limit]]})
 
     @router.get("/api/v1/dead-letters/{id_:path}", summary="Show one dead letter", response_model=dict[str, Any])
     async def dead_letter(request: Request, id_: str) -> JSONResponse:
-        guard.check(request, "read")
+        caller = guard.check_of_company(request, "read")
         _, letter = await find_letter(store, partitions, id_)
+        if not is_seen(registry, caller, letter.delivery):
+            raise no_letter(id_)
         return JSONResponse(shown(letter))
 
     return router
@@ -173,7 +197,12 @@ async def find_letter(store: Store, partitions: int, id_: str) -> tuple[int, Dea
         letter = await store.dead_letter(partition, id_)
         if letter is not None:
             return partition, letter
-    raise Refusal(404, f"there is no dead letter {id_}")
+    raise no_letter(id_)
+
+
+def no_letter(id_: str) -> Refusal:
+    """There is no dead letter with that id, or none that the caller may see."""
+    return Refusal(404, f"there is no dead letter {id_}")
 
 
 def _integration(registry: Registry, delivery: Delivery) -> Integration | None:

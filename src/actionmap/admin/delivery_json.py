@@ -13,6 +13,9 @@ from actionmap.store.protocols import NOT_YET
 #: ``owed``: not tried yet; ``waiting``: for another one of its visitor; ``retrying``: tried, and tried again.
 State = Literal["owed", "waiting", "retrying", "dead", "delivered"]
 
+#: What `Delivery.versions` are of.
+_VERSIONS = ("actionMap", "webhook", "dataAction")
+
 
 def owed_state(delivery: Delivery, due: int | None) -> State:
     """The state of an owed delivery that is ``due`` then, in milliseconds since 1970."""
@@ -40,6 +43,7 @@ def delivery_json(
         "error": delivery.last_error,
         "integration": delivery.integration,
         "webhook": delivery.webhook,
+        "versions": dict(zip(_VERSIONS, delivery.versions, strict=False)),
         "nextTryAt": _time(due) if state in ("owed", "retrying") else None,
         "log": [_record_json(record, delivery) for record in delivery.log],
     }

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from actionmap.collect.problem import Refusal, problem
-from actionmap.errors import ActionmapError, Conflict, DefinitionError, NotFound, Unreachable
+from actionmap.errors import ActionmapError, Conflict, DefinitionError, LifecycleError, NotFound, Unreachable
 from actionmap.telemetry import logger
 
 
@@ -18,11 +18,12 @@ def answer(error: ActionmapError) -> Response:
         case Refusal():
             return error.response()
         case DefinitionError():
+            status = 409 if isinstance(error, LifecycleError) else 422
             errors = [
                 {"subject": finding.subject, "path": finding.path, "message": finding.message}
                 for finding in error.findings
             ]
-            return problem(422, f"{len(errors)} finding(s): {error.findings[0].message}", errors=errors)
+            return problem(status, f"{len(errors)} finding(s): {error.findings[0].message}", errors=errors)
         case NotFound():
             return problem(404, str(error))
         case Conflict():

@@ -10,16 +10,16 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.replay import ReadRecord
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.requests import json_body
+from actionmap.admin.writing import Writer
 from actionmap.collect.problem import Refusal
 from actionmap.consume.ends import partition_of
 from actionmap.consume.parse import parse_record
 from actionmap.decide import Policy
 from actionmap.errors import NotFound, Rejected
 from actionmap.event import Event
-from actionmap.explain import Explainer, given_event
+from actionmap.explain import Explainer, Explanation, given_event
 from actionmap.process import wall_clock
-from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 from actionmap.visitor import Visitor, decode_visitor
 
@@ -29,26 +29,36 @@ _MAX_EVENTS = 1000
 VisitorId = Annotated[str, Query(alias="visitorId", description="the visitor, as now, by its latest event")]
 
 
-def explain_router(registry: Registry, guard: Guard, policy: Policy, known: Known) -> APIRouter:
+def explain_router(writer: Writer, policy: Policy, known: Known) -> APIRouter:
     """``/api/v1/explain`` and ``/api/v1/action-maps/{name}/explain``."""
     router = APIRouter(tags=["explain"])
 
-    async def explainer(request: Request) -> Explainer:
-        guard.check(request, "read")
+    registry = writer.registry
+
+    async def explainer(request: Request, name: str | None = None) -> Explainer:
+        caller = writer.guard.check_of_company(request, "read")
         await registry.refresh()
+        if name is not None:
+            writer.find(caller, "ActionMap", name)
         return Explainer(registry.definitions, registry.rulebook, policy)
+
+    def seen(request: Request, found: list[Explanation]) -> list[dict[str, Any]]:
+        caller = writer.guard.caller(request)
+        entries = {one.action_map: registry.entries.get(f"ActionMap/{one.action_map}") for one in found}
+        names = {name for name, entry in entries.items() if entry is None or caller.sees(entry.definition)}
+        return [one.as_json() for one in found if one.action_map in names]
 
     @router.get("/api/v1/action-maps/{name}/explain", summary="Explain one map by a visitor as now",
                 response_model=dict[str, Any])  # fmt: skip
     async def one_of_visitor(request: Request, name: str, visitor_id: VisitorId) -> JSONResponse:
-        found = await explainer(request)
+        found = await explainer(request, name)
         return _answer(found.of_visitor(name, *await known.visitor(visitor_id)).as_json())
 
     @router.post("/api/v1/action-maps/{name}/explain", summary="Explain one map for events that are given",
                  response_model=dict[str, Any])  # fmt: skip
     async def one_of_event(request: Request, name: str) -> JSONResponse:
         """Body: ``{"events": […]}`` of one visitor; the last one is explained. Nothing is changed or sent."""
-        found = await explainer(request)
+        found = await explainer(request, name)
         return _answer(found.of_event(name, *await known.event(found, await json_body(request))).as_json())
 
     @router.get("/api/v1/explain", summary="Explain all active maps by a visitor as now, the nearest first",
@@ -56,7 +66,7 @@ def explain_router(registry: Registry, guard: Guard, policy: Policy, known: Know
     async def all_of_visitor(request: Request, visitor_id: VisitorId) -> JSONResponse:
         found = await explainer(request)
         asked = await known.visitor(visitor_id)
-        return _answer([one.as_json() for one in await asyncio.to_thread(found.all_of_visitor, *asked)])
+        return _answer(seen(request, await asyncio.to_thread(found.all_of_visitor, *asked)))
 
     @router.post("/api/v1/explain", summary="Explain all active maps for events that are given, the nearest first",
                  response_model=list[dict[str, Any]])  # fmt: skip
@@ -65,7 +75,7 @@ def explain_router(registry: Registry, guard: Guard, policy: Policy, known: Know
         found = await explainer(request)
         asked = await known.event(found, await json_body(request))
         # Of a hundred thousand maps it takes seconds, in which others are answered.
-        return _answer([one.as_json() for one in await asyncio.to_thread(found.all_of_event, *asked)])
+        return _answer(seen(request, await asyncio.to_thread(found.all_of_event, *asked)))
 
     return router
 

@@ -1,93 +1,128 @@
-"""How the integrations are doing: listed, paused and resumed. Their deliveries are held meanwhile, never dropped."""
+"""How the integrations are doing: listed, paused, resumed and tested. Held deliveries wait, and are never dropped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
+from actionmap.admin.auth import Caller
 from actionmap.admin.requests import Guard, json_body
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import nearest
 from actionmap.collect.problem import Refusal
+from actionmap.deliver.reported import Reported, reported
 from actionmap.errors import NotFound
 from actionmap.event import to_rfc3339
+from actionmap.golive import Survey
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.integrations import UNKNOWN, Hold, IntegrationState, IntegrationStore
 
 MAX_REASON = 200
+#: Which edition of an integration is in force, by its name.
+EditionOf = Callable[[str], str]
 
 
-def integration_states_router(registry: Registry, store: IntegrationStore, guard: Guard) -> APIRouter:
-    """``/api/v1/integration-states``, and ``pause`` and ``resume`` of an integration."""
+def integration_states_router(survey: Survey, store: IntegrationStore, guard: Guard) -> APIRouter:
+    """``/api/v1/integration-states``, and ``pause``, ``resume`` and ``test`` of an integration."""
     router = APIRouter(tags=["operations"])
+    registry = survey.registry
 
     @router.get("/api/v1/integration-states", summary="How each integration is doing",
                 response_model=list[dict[str, Any]])  # fmt: skip
     async def states(request: Request) -> JSONResponse:
-        guard.check(request, "read")
+        """What each is meant to be (`intendedState`), and what it is (`reportedState`)."""
+        caller = guard.check_of_company(request, "read")
         await registry.refresh()
-        named = [some for some in registry.definitions.values() if isinstance(some, Integration)]
-        return JSONResponse(await states_of(store, sorted(named, key=lambda some: some.name)))
+        named = [some for some in registry.definitions.values() if isinstance(some, Integration) and caller.sees(some)]
+        return JSONResponse(await states_of(store, sorted(named, key=lambda some: some.name), survey.edition))
+
+    async def state_of(integration: Integration) -> JSONResponse:
+        [row] = await states_of(store, [integration], survey.edition)
+        return JSONResponse(row)
 
     @router.post("/api/v1/integrations/{name}/pause", summary="Hold the deliveries of an integration",
                  response_model=dict[str, Any])  # fmt: skip
     async def pause(request: Request, name: str) -> JSONResponse:
         """Action maps go on firing; what they owe waits until `resume`, up to the webhook's `maxAge`."""
-        guard.check(request, "publish")
-        await _known(registry, name)
+        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
         body = await json_body(request)
         reason = body.get("reason", "") if isinstance(body, dict) else None
         if not isinstance(reason, str) or len(reason) > MAX_REASON:
             raise Refusal(400, f'the body is {{"reason": "…"}}, of up to {MAX_REASON} characters')
         await store.hold(name, Hold("paused", wall_clock(), reason))
-        return JSONResponse(_as_json(name, (await store.states())[name], {}))
+        return await state_of(integration)
 
     @router.post("/api/v1/integrations/{name}/resume", summary="Let the deliveries of an integration go out again",
                  response_model=dict[str, Any])  # fmt: skip
     async def resume(request: Request, name: str) -> JSONResponse:
         """Whatever held them: a pause, or that the integration had failed for days."""
-        guard.check(request, "publish")
-        await _known(registry, name)
+        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
         await store.release(name)
-        return JSONResponse(_as_json(name, UNKNOWN, {}))
+        return await state_of(integration)
+
+    @router.post("/api/v1/integrations/{name}/test", summary="Connect to an integration, sending it no request",
+                 response_model=dict[str, Any])  # fmt: skip
+    async def test(request: Request, name: str) -> JSONResponse:
+        """Asks DNS, connects and shakes hands by TLS from the server, within five seconds; where an access token is
+        needed, one is asked for. What came of it is the `reportedState`.
+        """
+        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
+        await survey.probe(integration)
+        return await state_of(integration)
 
     return router
 
 
-async def states_of(store: IntegrationStore, integrations: list[Integration]) -> list[dict[str, Any]]:
+async def states_of(
+    store: IntegrationStore, integrations: list[Integration], edition: EditionOf
+) -> list[dict[str, Any]]:
     """How each of ``integrations`` is doing, as REST answers it."""
     states, breakers = await store.states(), await store.breakers()
-    return [
-        {"active": one.active}
-        | _as_json(one.name, states.get(one.name, UNKNOWN),
-                   {worker: found[one.name] for worker, found in breakers.items() if one.name in found})
-        for one in integrations
-    ]  # fmt: skip
+    return [_as_json(one, states.get(one.name, UNKNOWN), edition(one.name), _open(breakers, one.name))
+            for one in integrations]  # fmt: skip
 
 
-def _as_json(name: str, state: IntegrationState, breakers: dict[str, str]) -> dict[str, Any]:
-    hold, health = state
+def _open(breakers: Mapping[str, Mapping[str, str]], name: str) -> dict[str, str]:
+    return {worker: found[name] for worker, found in breakers.items() if name in found}
+
+
+def _as_json(
+    integration: Integration, state: IntegrationState, edition: str, breakers: dict[str, str]
+) -> dict[str, Any]:
+    hold, health, probed = state
     return {
-        "name": name,
+        "name": integration.name,
+        "active": integration.active,
+        "intendedState": "active" if integration.active else "inactive",
+        "reportedState": _reported_json(reported(state, active=integration.active, edition=edition)),
         "held": hold.kind if hold else None,
         "heldSince": _time(hold.since if hold else None),
         "reason": (hold.reason if hold else "") or None,
         "failingSince": _time(health.failing_since),
         "lastError": health.last_error or None,
         "warning": health.warning or None,
+        "probedAt": _time(probed.at if probed else None),
         "breakers": breakers,
     }
+
+
+def _reported_json(found: Reported) -> dict[str, Any]:
+    return {"state": found.state, "detail": found.detail or None, "since": _time(found.since)}
 
 
 def _time(millis: int | None) -> str | None:
     return None if millis is None else to_rfc3339(millis)
 
 
-async def _known(registry: Registry, name: str) -> None:
+async def _known(registry: Registry, name: str, caller: Caller) -> Integration:
     await registry.refresh()
-    if f"Integration/{name}" not in registry.definitions:
-        known = [some.name for some in registry.definitions.values() if isinstance(some, Integration)]
-        raise NotFound(f"there is no Integration {name!r}{nearest(name, known)}")
+    found = registry.definitions.get(f"Integration/{name}")
+    if isinstance(found, Integration) and caller.sees(found):
+        return found
+    known = [some.name for some in registry.definitions.values()
+             if isinstance(some, Integration) and caller.sees(some)]  # fmt: skip
+    raise NotFound(f"there is no Integration {name!r}{nearest(name, known)}")

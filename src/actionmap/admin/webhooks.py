@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Annotated, Any, Self
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse
 
 from actionmap.admin.explain import Known
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.requests import body_of
+from actionmap.admin.writing import Writer
+from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.models import Definition, Mapping, Webhook
+from actionmap.catalog.models.webhook import Scalar
 from actionmap.catalog.paths import Scope
 from actionmap.collect.problem import Refusal
 from actionmap.decide import Policy
@@ -17,40 +24,90 @@ from actionmap.deliver.dispatch import Sender
 from actionmap.explain import Explainer
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
-from actionmap.trial import send, try_out
+from actionmap.trial import Trial, send, try_out
 
-_BODY = 'the body is {}, {"visitorId": "…"} or {"events": […]}, and "send": true to send it'
-_NAMES = frozenset({"visitorId", "events", "send"})
+#: The webhook that a data action is tried out by; no definition has such a name.
+TRIED_OUT = "a-data-action-tried-out"
 
 
-def webhooks_router(registry: Registry, guard: Guard, policy: Policy, known: Known, sender: Sender) -> APIRouter:
-    """``/api/v1/webhooks/{name}/test``."""
-    router = APIRouter(tags=["webhooks"])
+class Asked(BaseModel):
+    """What a webhook is tried out with."""
 
-    async def scope_of(body: dict[str, Any]) -> Scope | None:
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True)
+
+    visitor_id: Annotated[str | None, Field(description="look up the values of this visitor, as now")] = None
+    events: Annotated[list[Any] | None, Field(description="of one visitor: look up what they lead to")] = None
+    draft: Annotated[bool, Field(description="try the draft beside what is in force")] = False
+    send: Annotated[bool, Field(description="send it once; takes the right `publish`")] = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.visitor_id is not None and self.events is not None:
+            raise ValueError("give visitorId or events, not both")
+        return self
+
+
+class AskedOfAction(BaseModel):
+    """What a data action is tried out with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: Annotated[dict[str, Scalar], Field(description="the values of its input contract")]
+    draft: Annotated[bool, Field(description="try the draft beside what is in force")] = False
+    send: Annotated[bool, Field(description="send it once; takes the right `publish`")] = False
+
+
+def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender) -> APIRouter:
+    """``/api/v1/webhooks/{name}/test`` and ``/api/v1/data-actions/{name}/test``."""
+    router = APIRouter()
+    registry, guard = writer.registry, writer.guard
+
+    async def scope_of(asked: Asked) -> Scope | None:
         explainer = Explainer(registry.definitions, registry.rulebook, policy)
-        if body.get("visitorId") is not None:
-            return explainer.scope_of_visitor(*await known.visitor(body["visitorId"]))
-        if body.get("events") is not None:
-            return explainer.scope_of_event(*await known.event(explainer, body))
+        if asked.visitor_id is not None:
+            return explainer.scope_of_visitor(*await known.visitor(asked.visitor_id))
+        if asked.events is not None:
+            return explainer.scope_of_event(*await known.event(explainer, {"events": asked.events}))
         return None
 
+    async def found(request: Request, kind: str, name: str, *, draft: bool, send: bool) -> Definition:
+        caller = guard.check_of_company(request, *(("read", "publish") if send else ("read",)))
+        await registry.refresh()
+        entry = writer.find(caller, kind, name)
+        if draft and entry.draft is None:
+            raise Refusal(409, f"{kind} {name!r} has no draft beside what is in force")
+        return entry.newest if draft else entry.definition
+
+    async def answer(webhook: Webhook, scope: Scope | None, beside: Definition, *, sends: bool) -> JSONResponse:
+        trial = await asyncio.to_thread(_tried, registry, webhook, scope, beside)
+        return JSONResponse(trial.as_json(await send(trial, sender) if sends else None))
+
     @router.post("/api/v1/webhooks/{name}/test", summary="Render a webhook in any state, and send it when asked",
-                 response_model=dict[str, Any])  # fmt: skip
+                 tags=["webhooks"], response_model=dict[str, Any])  # fmt: skip
     async def test(request: Request, name: str) -> JSONResponse:
         """Body: ``{}`` for sample values, ``{"visitorId": …}`` for those of a visitor as now, ``{"events": […]}`` for
         those of one visitor whose last event is given; ``"send": true`` sends it, which takes the right `publish`.
 
         Nothing is stored, and no visitor changes.
         """
-        guard.check(request, "read")
-        body = _checked(await json_body(request))
-        if body.get("send"):
-            guard.check(request, "publish")
-        await registry.refresh()
-        now = wall_clock()
-        trial = try_out(registry.definitions, registry.rulebook, name, await scope_of(body), id_=new_id(), now=now)
-        return JSONResponse(trial.as_json(await send(trial, sender) if body.get("send") else None))
+        guard.check_of_company(request, "read")
+        asked = await body_of(request, Asked)
+        webhook = await found(request, "Webhook", name, draft=asked.draft, send=asked.send)
+        assert isinstance(webhook, Webhook)
+        return await answer(webhook, await scope_of(asked), webhook, sends=asked.send)
+
+    @router.post("/api/v1/data-actions/{name}/test", summary="Render a data action with values, and send it when asked",
+                 tags=["data-actions"], response_model=dict[str, Any])  # fmt: skip
+    async def test_action(request: Request, name: str) -> JSONResponse:
+        """Body: ``{"input": {…}}``, a value for every field of the input contract; ``"send": true`` sends it, which
+        takes the right `publish`. Nothing is stored.
+        """
+        guard.check_of_company(request, "read")
+        asked = await body_of(request, AskedOfAction)
+        action = await found(request, "DataAction", name, draft=asked.draft, send=asked.send)
+        mappings = {field: Mapping(value=value) for field, value in asked.input.items()}
+        webhook = Webhook(name=TRIED_OUT, company=action.company, data_action=name, mappings=mappings)
+        return await answer(webhook, None, action, sends=asked.send)
 
     return router
 
@@ -60,13 +117,11 @@ def new_id() -> str:
     return f"am1_test{uuid4().hex}"
 
 
-def _checked(body: Any) -> dict[str, Any]:
-    if (
-        not isinstance(body, dict)
-        or body.keys() - _NAMES
-        or not isinstance(body.get("visitorId", ""), str)
-        or not isinstance(body.get("send", False), bool)
-        or ("visitorId" in body and "events" in body)
-    ):
-        raise Refusal(400, _BODY)
-    return body
+def _tried(registry: Registry, webhook: Webhook, scope: Scope | None, beside: Definition) -> Trial:
+    """``webhook`` rendered, with ``beside`` in the place of what is in force."""
+    definitions, rulebook = registry.definitions, registry.rulebook
+    changed = {some.key: some for some in (webhook, beside) if definitions.get(some.key) is not some}
+    if changed:
+        definitions = {**definitions, **changed}
+        rulebook = compile_rulebook(definitions, previous=rulebook)
+    return try_out(definitions, rulebook, webhook.name, scope, id_=new_id(), now=wall_clock())

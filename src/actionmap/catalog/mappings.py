@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import jsonschema_rs
-
+from actionmap.catalog.contracts import Problem, properties_of, refusal_of, scalar_of
+from actionmap.catalog.fits import misfit
 from actionmap.catalog.models import Contract, Mapping, Webhook
 from actionmap.catalog.parse import nearest
-from actionmap.catalog.paths import Getter, PathType, Scope, UnknownPath, find_path, known_paths
+from actionmap.catalog.paths import Getter, Scope, UnknownPath, find_path, known_paths
 from actionmap.catalog.templates import to_text
 from actionmap.errors import ActionmapError
 
-SCALARS = ("string", "integer", "number", "boolean")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _MAX_DIGITS = 400
-_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 class LookupMissing(ActionmapError):
@@ -116,107 +114,44 @@ def _number(value: Any) -> int | float | None:
     return number if Decimal(repr(number)) == exact else None
 
 
-def contract_problems(contract: Contract) -> list[tuple[str, str]]:
-    """What is wrong with ``contract``, as (path, message): its input is a flat object of scalars, without ``$ref``."""
-    problems = []
-    for side, schema in (("input", contract.input), ("output", contract.output)):
-        if _holds_ref(schema):
-            problems.append((f"contract.{side}", "$ref is not taken; write the schema out"))
-        else:
-            try:
-                jsonschema_rs.validator_for(schema)
-            except ValueError as error:
-                problems.append((f"contract.{side}", f"is no JSON Schema: {str(error).splitlines()[0]}"))
-    if problems:
-        return problems
-    if contract.input.get("type") != "object":
-        problems.append(("contract.input.type", "an input contract has type: object"))
-    for name, schema in _properties(contract).items():
-        if _type_of(schema) not in SCALARS:
-            message = f"its type is one of {', '.join(SCALARS)}"
-            problems.append((f"contract.input.properties.{name}", message))
-    absent = [name for name in contract.input.get("required", ()) if name not in _properties(contract)]
-    problems += [("contract.input.required", f"there is no property {name!r}") for name in absent]
-    return problems
-
-
-def _holds_ref(schema: Any) -> bool:
-    if isinstance(schema, dict):
-        return not _REFERENCES.isdisjoint(schema) or any(map(_holds_ref, schema.values()))
-    return isinstance(schema, list) and any(map(_holds_ref, schema))
-
-
-def _properties(contract: Contract) -> dict[str, Any]:
-    properties = contract.input.get("properties", {})
-    return properties if isinstance(properties, dict) else {}
-
-
-def _type_of(schema: Any) -> str:
-    """The scalar type of a property; ``[string, "null"]`` is a string that may be null."""
-    type_ = schema.get("type") if isinstance(schema, dict) else None
-    if isinstance(type_, list):
-        others = [name for name in type_ if name != "null"]
-        type_ = others[0] if len(others) == 1 else None
-    return type_ if isinstance(type_, str) else ""
-
-
-def compile_mappings(webhook: Webhook, contract: Contract) -> tuple[tuple[Field, ...], list[tuple[str, str]]]:
-    """The fields of ``contract`` with their sources in ``webhook``, and what is wrong, as (path, message)."""
-    properties = _properties(contract)
-    fields: list[Field] = []
-    problems: list[tuple[str, str]] = []
-    for name in webhook.mappings.keys() - properties.keys():
-        hint = nearest(name, properties)
-        problems.append((f"mappings.{name}", f"the input contract has no field {name!r}{hint}"))
+def compile_mappings(webhook: Webhook, contract: Contract) -> tuple[tuple[Field, ...], list[Problem]]:
+    """The fields of ``contract`` with their sources in ``webhook``, and all that is wrong, as (path, message)."""
+    properties = properties_of(contract)
+    problems = [
+        (f"mappings.{name}", f"the input contract has no field {name!r}{nearest(name, properties)}")
+        for name in sorted(webhook.mappings.keys() - properties.keys())
+    ]
     problems += [
         ("mappings", f"the contract field {name!r} is not mapped; every field is, required or not")
         for name in sorted(properties.keys() - webhook.mappings.keys())
     ]
+    fields = []
     for name in properties:
-        mapping = webhook.mappings.get(name)
-        if mapping is not None:
-            problem, field = _compile_mapping(name, mapping, contract)
-            if problem:
-                problems.append((f"mappings.{name}", problem))
+        if name in webhook.mappings:
+            field, found = _compile_mapping(name, webhook.mappings[name], contract)
             fields.append(field)
+            problems += [(f"mappings.{name}.{word}", message) for word, message in found]
     return tuple(fields), problems
 
 
-def _compile_mapping(name: str, mapping: Mapping, contract: Contract) -> tuple[str, Field]:
-    type_ = _type_of(_properties(contract)[name])
+def _compile_mapping(name: str, mapping: Mapping, contract: Contract) -> tuple[Field, list[Problem]]:
+    schema, refused = properties_of(contract)[name], refusal_of(contract, name)
+    type_ = scalar_of(schema)
     static = mapping.value if mapping.lookup is None else mapping.default
     field = Field(name, None, "", type_, mapping.when_missing, static)
-    problem = ""
+    problems: list[Problem] = []
     if mapping.lookup is not None:
         try:
             path = find_path(mapping.lookup, for_lookup=True)
         except UnknownPath:
             hint = nearest(mapping.lookup, known_paths(for_lookup=True))
-            return f"lookup: there is no path {mapping.lookup!r}{hint}", field
-        field = Field(name, path.read, path.name, type_, mapping.when_missing, static)
-        if not _may_become(path.type, type_):
-            problem = f"lookup: {path.name} is a {path.type}, which never becomes a {type_}"
+            problems.append(("lookup", f"there is no path {mapping.lookup!r}{hint}"))
+        else:
+            field = Field(name, path.read, path.name, type_, mapping.when_missing, static)
+            reason = misfit(path, type_, schema, refused)
+            problems += [("lookup", reason)] if reason else []
     if mapping.lookup is None or mapping.when_missing == "default":
+        reason = refused(static)
         word = "value" if mapping.lookup is None else "default"
-        if not _satisfies(static, name, contract):
-            problem = f"{word}: {static!r} does not satisfy the contract ({type_})"
-    return problem, field
-
-
-def _satisfies(value: Any, name: str, contract: Contract) -> bool:
-    """Whether ``value`` is valid for the field ``name`` alone, in the contract's dialect of JSON Schema."""
-    dialect = {key: contract.input[key] for key in ("$schema",) if key in contract.input}
-    validator = jsonschema_rs.validator_for({**dialect, "properties": {name: _properties(contract)[name]}})
-    return validator.is_valid({name: value})
-
-
-def _may_become(path_type: PathType, type_: str) -> bool:
-    """Whether any value of a path of that type can become a ``type_`` without loss."""
-    possible = {
-        "list": (),
-        "time": ("string",),
-        "integer": ("integer", "number", "string"),
-        "number": ("integer", "number", "string"),
-        "boolean": ("boolean", "string"),
-    }
-    return type_ in possible.get(path_type, SCALARS)
+        problems += [(word, f"{static!r} does not satisfy the contract ({type_}): {reason}")] if reason else []
+    return field, problems

@@ -16,7 +16,6 @@ from actionmap.catalog.documents import MAX_DEPTH, Document, PathKey
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.models.auth import AUTH_TYPES
 from actionmap.catalog.models.trigger import TRIGGER_TAGS
-from actionmap.catalog.not_yet import not_acted_on
 from actionmap.errors import DefinitionError, Finding
 
 #: A set of definitions by their key ``Kind/name``.
@@ -51,17 +50,13 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
     subject = f"{written} {fields.get('name', '?')}"
     if _is_deeper(data, MAX_DEPTH):
         raise _failed(document, "", [((), f"nested more than {MAX_DEPTH} levels deep")])
-    too_early = [
-        (path, f"{name!r} is not acted on yet in this version; remove it")
-        for path, name in not_acted_on(written, fields)
-    ]
     misplaced = [
         (path, "a reference to a secret stands only in auth and signing")
         for path in _secret_references(fields)
         if written != "Integration" or path[0] not in ("auth", "signing")
     ]
-    if too_early or misplaced:
-        raise _failed(document, subject, [*too_early, *misplaced])
+    if misplaced:
+        raise _failed(document, subject, misplaced)
     try:
         return KINDS[written].model_validate(fields)
     except ValidationError as error:
@@ -69,10 +64,16 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for one in layer if isinstance(one, dict | list) for inner in _inside(one)]
+        if not layer:
+            return False
+    return any(isinstance(one, dict | list) for one in layer)
+
+
+def _inside(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _secret_references(value: Any, path: PathKey = ()) -> Iterator[PathKey]:

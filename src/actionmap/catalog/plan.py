@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, Literal
 
-import msgspec
 import yaml
 
 from actionmap.catalog.documents import NOT_TEXT
+from actionmap.catalog.lifecycle import Action, Entries, Entry, Step, saved
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.parse import Definitions
-
-Action = Literal["create", "change", "delete", "unchanged"]
+from actionmap.errors import Finding, LifecycleError
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """What happens to one definition."""
 
-    action: Action
+    action: Action | Literal["unchanged"]
     kind: str
     name: str
     #: Lines of a unified difference of its YAML; empty when unchanged.
     diff: tuple[str, ...] = ()
+    #: What is written; None when it is deleted, or unchanged.
+    step: Step | None = None
 
     @property
     def key(self) -> str:
@@ -33,41 +34,62 @@ class Change:
         return f"{self.kind}/{self.name}"
 
 
-def plan(current: Definitions, wanted: Definitions, *, prune: bool) -> list[Change]:
+def plan(current: Entries, wanted: Definitions, *, prune: bool) -> list[Change]:
     """What has to change for ``current`` to become ``wanted``, in the order in which definitions depend on each other.
 
     Args:
         current: The set as it is.
-        wanted: The set as it should be.
+        wanted: The set as it should be; what is published takes over at once.
         prune: Delete what ``wanted`` does not hold; otherwise it stays.
+
+    Raises:
+        LifecycleError: the state of a definition does not allow it; all findings at once.
     """
-    keys = dict.fromkeys([*wanted, *(current if prune else ())])
-    changes = [_change(current.get(key), wanted.get(key)) for key in keys]
+    changes: list[Change] = []
+    findings: list[Finding] = []
+    for key in dict.fromkeys([*wanted, *(current if prune else ())]):
+        try:
+            changes.append(_change(current.get(key), wanted.get(key)))
+        except LifecycleError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise LifecycleError(findings)
     order = list(KINDS)
     return sorted(changes, key=lambda change: (order.index(change.kind), change.name))
 
 
-def _change(before: Definition | None, after: Definition | None) -> Change:
-    some = after or before
-    assert some is not None
-    kind, name = some.kind_name, some.name
-    if before is not None and after is not None and _content(before) == _content(after):
-        return Change("unchanged", kind, name)
-    action: Action = "create" if before is None else "delete" if after is None else "change"
-    lines = unified_diff(_lines(before), _lines(after), "now", "then", lineterm="", n=2)
-    return Change(action, kind, name, tuple(lines))
+def _change(before: Entry | None, wanted: Definition | None) -> Change:
+    if wanted is None:
+        assert before is not None
+        now = before.definition
+        return Change("delete", now.kind_name, now.name, difference(now, None))
+    step = saved(before, wanted, takes_over=True)
+    if step is None:
+        return Change("unchanged", wanted.kind_name, wanted.name)
+    return Change(step.action, wanted.kind_name, wanted.name, difference(replaced_by(before, step), step.written), step)
 
 
-def _content(definition: Definition) -> bytes:
-    """What ``definition`` says, defaults included, as bytes: in JSON, unlike in Python, 1, 1.0 and true differ."""
-    return msgspec.json.encode(definition.model_dump(mode="json"), order="deterministic")
+def replaced_by(before: Entry | None, step: Step) -> Definition | None:
+    """What people see ``step`` change: a draft follows the draft before it."""
+    if before is None:
+        return None
+    return before.newest if step.action in ("draft", "publish") else before.definition
+
+
+def difference(before: Definition | None, after: Definition | None) -> tuple[str, ...]:
+    """The lines of a unified difference of the YAML of the two."""
+    if before is None or after is None:
+        # Ten thousand new definitions are not compared with nothing, line by line.
+        sign, lines = ("+", _lines(after)) if before is None else ("-", _lines(before))
+        return ("--- now", "+++ then", *(sign + line for line in lines))
+    return tuple(unified_diff(_lines(before), _lines(after), "now", "then", lineterm="", n=2))
 
 
 def _lines(definition: Definition | None) -> list[str]:
     return [] if definition is None else to_yaml(definition).splitlines()
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes texts in quotes where YAML 1.1 and 1.2 would read them differently; both read what it writes alike."""
 
 

@@ -43,6 +43,8 @@ class CompiledWebhook:
     logs_request: bool
     logs_response: bool
     max_body_bytes: int
+    #: Those of the webhook and of its data action.
+    versions: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

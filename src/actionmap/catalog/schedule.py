@@ -69,6 +69,11 @@ class OpeningHours:
                     return self._begin(moment, at)
         return None
 
+    def opens_between(self, begin: int, end: int | None) -> int | None:
+        """The first moment from ``begin`` on that is open and before ``end``; None when there is none, or in sight."""
+        opens = self.next_open(begin)
+        return None if opens is None or (end is not None and end <= opens) else opens
+
     def _days_from(self, at: int) -> Iterator[date]:
         try:
             today = datetime.fromtimestamp(at / 1000, self._zone).date()

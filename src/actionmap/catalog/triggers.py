@@ -40,7 +40,7 @@ from actionmap.catalog.parse import nearest
 from actionmap.catalog.paths import Scope, UnknownPath, known_paths
 from actionmap.catalog.windows import Counter, Memory, Pattern, Reach, key_of
 from actionmap.catalog.windows import Sequence as SequenceMemory
-from actionmap.event import RESERVED_EVENTS
+from actionmap.event import RESERVED_EVENTS, VISITOR_ERASED
 
 _NONE: frozenset[str] = frozenset()
 
@@ -129,6 +129,8 @@ class TriggerCompiler:
         own = f"{path}.all.{at}" if isinstance(trigger, All) else path
         after = self._event(leaf.absence.after, f"{own}.absence.after")
         of = self._event(leaf.absence.of, f"{own}.absence.of")
+        if VISITOR_ERASED in after.events | of.events:
+            self.problems.append((f"{own}.absence", f"nothing of a visitor waits beyond {VISITOR_ERASED}"))
         beside: list[Compiled] = []
         for index, part in enumerate(trigger.all if isinstance(trigger, All) else ()):
             if index == at:

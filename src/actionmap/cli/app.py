@@ -14,6 +14,7 @@ from actionmap.cli import (
     explaining,
     importing,
     integrations,
+    keys,
     operating,
     questions,
     running,
@@ -33,8 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for commands in (
-    running, sending, definitions, simulating, explaining, questions, webhooks, deliveries, integrations, operating,
-    importing,
+    running, sending, definitions, simulating, explaining, questions, webhooks, deliveries, integrations, keys,
+    operating, importing,
 ):  # fmt: skip
     commands.add_to(app)
 

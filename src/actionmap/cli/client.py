@@ -36,6 +36,10 @@ class Client:
         """The answer to POST ``path``; raises as `get` does."""
         return self._ask("POST", path, json=body)
 
+    def delete(self, path: str) -> None:
+        """DELETE ``path``; raises as `get` does."""
+        self._ask("DELETE", path)
+
     def _ask(self, method: str, path: str, *, timeout: float = _TIMEOUT_S, **more: Any) -> Any:
         url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -50,6 +54,8 @@ class Client:
             raise SettingsError(f"ACTIONMAP_API_URL is no URL: {error}") from None
         if not response.is_success:
             raise _error(response, url)
+        if not response.content:
+            return None
         try:
             return response.json()
         except ValueError:
@@ -73,8 +79,8 @@ def _error(response: httpx.Response, url: str) -> ActionmapError:
             return SettingsError(f"the server at {url} refuses: {detail} (the key is taken from ACTIONMAP_API_KEY)")
         case 404:
             return NotFound(detail)
-        case 422 if problem.get("errors"):
-            return DefinitionError([Finding(message=one["message"], path=one["path"], subject=one["subject"])
+        case 409 | 422 if problem.get("errors"):
+            return DefinitionError([Finding(message=one["message"], path=one["path"], subject=one.get("subject", ""))
                                     for one in problem["errors"]])  # fmt: skip
         case _:
             return ActionmapError(f"the server at {url} answered {response.status_code}: {detail}")

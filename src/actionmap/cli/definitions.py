@@ -21,7 +21,13 @@ from actionmap.settings import load_settings
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete what the folder does not hold.")]
-_MARKS = {"create": "[green]+[/]", "change": "[yellow]~[/]", "delete": "[red]-[/]", "unchanged": " "}
+_MARKS = {"create": "[green]+[/]", "delete": "[red]-[/]", "deactivate": "[red]~[/]", "archive": "[red]~[/]"}
+_CHANGED = "[yellow]~[/]"
+#: What people should know of an action beside its name.
+_MEANS = {
+    "version": "published: this takes over at once, the version before is kept",
+    "draft": "what is published stays in force; this is kept beside it until it is published",
+}
 
 #: By it an export knows the files of a former one.
 _FIRST_LINE = "# Written by actionmap export, which writes over it.\n"
@@ -50,7 +56,9 @@ def _show(changes: list[dict[str, Any]], *, with_diff: bool) -> dict[str, int]:
         counts[change["action"]] = counts.get(change["action"], 0) + 1
         if change["action"] == "unchanged":
             continue
-        out.print(f"{_MARKS[change['action']]} {change['action']} {change['kind']} {shown(change['name'])}")
+        mark, means = _MARKS.get(change["action"], _CHANGED), _MEANS.get(change["action"], "")
+        means = f"  [dim]({means})[/]" if means else ""
+        out.print(f"{mark} {change['action']} {change['kind']} {shown(change['name'])}{means}")
         for line in change["diff"][2:] if with_diff else ():
             colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
             out.print(f"    [{colour}]{shown(line)}[/]")

@@ -1,4 +1,4 @@
-"""Commands about integrations: how they are doing, pause, resume."""
+"""Commands about integrations: how they are doing, pause, resume, test."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from urllib.parse import quote
 import typer
 
 from actionmap.cli.client import Client
-from actionmap.cli.output import out, print_json, shown
+from actionmap.cli.output import NO, YES, out, print_json, shown
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the integration.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the group ``integrations`` to ``app``."""
-    group = typer.Typer(no_args_is_help=True, help="How integrations are doing; pause and resume them.")
+    group = typer.Typer(no_args_is_help=True, help="How integrations are doing; pause, resume and test them.")
     group.callback()(lambda: None)
     group.command("list")(list_integrations)
     group.command()(pause)
     group.command()(resume)
+    group.command()(test)
     app.add_typer(group, name="integrations")
 
 
@@ -39,7 +40,7 @@ def list_integrations(
 
 def words(row: dict[str, Any]) -> str:
     """One integration's state in a line, as rich markup."""
-    name = f"[bold]{shown(row['name'])}[/]"
+    name, is_ = f"[bold]{shown(row['name'])}[/]", row["reportedState"]
     said = [] if row["active"] else ["inactive, its deliveries are held"]
     if row["held"]:
         why = f" ({shown(row['reason'])})" if row["reason"] else ""
@@ -49,6 +50,8 @@ def words(row: dict[str, Any]) -> str:
     said += [f"breaker {shown(state)} in {shown(worker)}" for worker, state in row["breakers"].items()]
     if row["warning"]:
         said.append(f"[yellow]warning:[/] {shown(row['warning'])}")
+    if is_["state"] == "activating" or (is_["state"] == "error" and not said):
+        said.insert(0, f"{shown(is_['state'])}: {shown(is_['detail'])}")
     return f"{name}: {'; '.join(said) or 'well'}"
 
 
@@ -66,3 +69,10 @@ def resume(name: Name) -> None:
     """Let the deliveries of an integration go out again, after a pause or after it was disabled."""
     Client().post(f"/api/v1/integrations/{quote(name, safe='')}/resume", {})
     out.print(f"{shown(name)} is resumed: what waits goes out within minutes")
+
+
+def test(name: Name) -> None:
+    """Let the server connect to an integration, sending it no request; exit code 1 when it cannot be reached."""
+    found = Client().post(f"/api/v1/integrations/{quote(name, safe='')}/test", {})
+    out.print(words(found))
+    raise typer.Exit(NO if found["reportedState"]["state"] == "error" else YES)

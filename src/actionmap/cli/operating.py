@@ -57,7 +57,8 @@ def status() -> None:
             f"{parked} parked, owner {shown(row['owner'])}"
         )
     for row in found["integrations"]:
-        if not row["active"] or row["held"] or row["failingSince"] or row["breakers"] or row["warning"]:
+        is_in_error = row["reportedState"]["state"] == "error"
+        if not row["active"] or row["held"] or is_in_error or row["failingSince"] or row["breakers"] or row["warning"]:
             out.print(f"integration {words(row)}")
     raise typer.Exit(NO if found["problems"] or found.get("missingGuarantees") else YES)
 

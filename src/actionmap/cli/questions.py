@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -10,14 +11,18 @@ import typer
 
 from actionmap.app import describe_api
 from actionmap.cli.client import Client
-from actionmap.cli.output import NO, YES, fail, out, print_json, shown
+from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, out, print_json, shown
 from actionmap.demo.stack import read_rules
-from actionmap.golive import Surroundings, active_maps, check_golive
+from actionmap.golive import Surroundings, active_maps, as_junit, check_each
 from actionmap.process import wall_clock
 from actionmap.settings import load_settings
 
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "warn": "[yellow]![/]", "skip": "[dim]–[/]"}
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")]
+TextJsonOrJunit = Annotated[
+    Literal["text", "json", "junit"],
+    typer.Option("--format", help="Output for people, for programs, or as JUnit XML for pipelines."),
+]
 TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
 
 
@@ -34,12 +39,20 @@ def check_golive_command(
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="DIR", help="Ask of files instead of the server.")
     ] = None,
-    format: TextOrJson = "text",  # noqa: A002 - the option is called so
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Let the server connect to where the maps lead, sending nothing there.")
+    ] = False,
+    format: TextJsonOrJunit = "text",  # noqa: A002 - the option is called so
 ) -> None:
     """Check whether action maps would really fire; exit code 1 when one is not ready."""
-    results = _asked_of_files(rules, action_map) if rules else _asked_of_server(action_map)
+    if rules and probe:
+        fail("--probe asks the server, and --rules asks of files: give one of them")
+        raise typer.Exit(COULD_NOT_ASK)
+    results = _asked_of_files(rules, action_map) if rules else _asked_of_server(action_map, probe)
     if format == "json":
         print_json(results)
+    elif format == "junit":
+        sys.stdout.write(as_junit(results))
     else:
         _show_golive(results)
     if not results:
@@ -55,14 +68,14 @@ def _asked_of_files(rules: Path, action_map: str | None) -> list[dict[str, Any]]
         egress_networks=settings.egress_networks,
     )
     names = [action_map] if action_map else active_maps(definitions)
-    return [check_golive(definitions, name, around).as_json() for name in names]
+    return [found.as_json() for found in check_each(definitions, names, around)]
 
 
-def _asked_of_server(action_map: str | None) -> list[dict[str, Any]]:
-    client = Client()
+def _asked_of_server(action_map: str | None, probe: bool) -> list[dict[str, Any]]:
+    client, query = Client(), {"probe": "true"} if probe else {}
     if action_map:
-        return [client.get(f"/api/v1/action-maps/{quote(action_map, safe='')}/go-live")]
-    answer: list[dict[str, Any]] = client.get("/api/v1/go-live")
+        return [client.get(f"/api/v1/action-maps/{quote(action_map, safe='')}/go-live", **query)]
+    answer: list[dict[str, Any]] = client.get("/api/v1/go-live", **query)
     return answer
 
 

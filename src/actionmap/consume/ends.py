@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -85,6 +86,22 @@ async def cluster_id(bootstrap_servers: str) -> str:
     await admin.start()
     try:
         return str((await admin.describe_cluster()).get("cluster_id") or "")
+    finally:
+        await admin.close()
+
+
+async def group_members(bootstrap_servers: str, group: str) -> int | None:
+    """How many consumers are members of ``group``; None where no broker tells."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await admin.start()
+            answers: Any = await admin.describe_consumer_groups([group])
+        # Error, name, state, kind, protocol, members; newer brokers add more.
+        [(error, _, _, _, _, members, *_)] = answers[0].groups
+        return None if error else len(members)
+    except (KafkaError, OSError, TimeoutError, ValueError):
+        return None
     finally:
         await admin.close()
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter
 from actionmap.errors import Rejected
-from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, Event, to_millis
+from actionmap.event import OUTCOME_EVENTS, OWN_EVENTS, Event, to_millis
 from actionmap.wire import WireEvent, parse_and_count
 
 #: An event time this far ahead of its record's time, in milliseconds, is taken for a wrong clock.
@@ -86,7 +86,7 @@ def parse_record(record: Record) -> Parsed:
         raise Rejected("empty", "the record has no value")
     # What is replayed was written by actionmap, and looked at when it came first.
     is_own = record.own or record.replay is not None
-    wire, unknown = parse_and_count(record.value, reserved=ASSIGNMENT_EVENTS if is_own else ())
+    wire, unknown = parse_and_count(record.value, reserved=OWN_EVENTS if is_own else ())
     return event_of(record, wire, unknown)
 
 

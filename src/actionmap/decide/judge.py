@@ -18,7 +18,7 @@ from actionmap.decide.segments import assign, end_memberships
 from actionmap.decide.waits import remember_match, watch, without
 from actionmap.decision import Decision, Reason, Verdict
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, RESERVED_EVENTS, Event
+from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, RESERVED_EVENTS, VISITOR_ERASED, Event
 from actionmap.visitor import Session, Visitor, Wait, hash_event_id
 
 #: Deliveries that may lead to one another, each by its outcome.
@@ -79,6 +79,8 @@ def decide(event: Event, visitor: Visitor | None, rulebook: Rulebook, stream_tim
     """
     if event.only_maps:
         return _judge_again(event, visitor, rulebook, policy)
+    if event.name == VISITOR_ERASED:
+        return _judge_erasure(event, visitor, rulebook, policy)
     if event.name in OUTCOME_EVENTS:
         return _judge_outcome(event, visitor, rulebook, max(stream_time, event.time), policy)
     id_hash = hash_event_id(event.id)
@@ -125,7 +127,8 @@ def _judge_again(event: Event, visitor: Visitor | None, rulebook: Rulebook, poli
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, event.time)
     named = (rulebook.by_name.get(name) for name in event.only_maps)
     _judge((action_map for action_map in named if action_map is not None), judging)
-    return judging.decision("replayed")
+    # Whom nobody knows is not made known by hearing again that it was forgotten.
+    return judging.decision("erased" if event.name == VISITOR_ERASED and visitor is None else "replayed")
 
 
 def _judge_reserved(
@@ -139,6 +142,14 @@ def _judge_reserved(
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
     _judge(_naming(event, scope, rulebook), judging)
     return judging.decision("judged")
+
+
+def _judge_erasure(event: Event, visitor: Visitor | None, rulebook: Rulebook, policy: Policy) -> Decision:
+    """The visitor is forgotten: the maps that name that are judged by it as it was. Never late, and no duplicate."""
+    scope = _untouched(visitor, event.visitor_id, event, event.time)
+    judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, event.time)
+    _judge(_naming(event, scope, rulebook), judging)
+    return judging.decision("erased")
 
 
 def scope_of_outcome(visitor: Visitor | None, event: Event) -> Scope:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from actionmap.catalog.mappings import LookupMissing
 from actionmap.catalog.paths import Scope
+from actionmap.catalog.rendering import request_of
 from actionmap.catalog.rulebook import CompiledMap, CompiledWebhook
 from actionmap.catalog.templates import Values
 from actionmap.delivery import DeadLetter, Delivery, delivery_id
@@ -39,14 +38,15 @@ def render(
     own = scope.for_delivery(fired.name, fired.version, id_)
     values, missing = webhook.resolve(own)
     named = tuple(f"{fired.name}/{field}" for field in missing)
-    delivery = envelope(webhook, id_, fired.name, event.visitor_id, event.id, at, owed_at, event.depth)
+    versions = (fired.version, *webhook.versions)
+    delivery = envelope(webhook, id_, fired.name, event.visitor_id, event.id, at, owed_at, event.depth, versions)
     return with_request(delivery, webhook, values), named
 
 
 def with_request(delivery: Delivery, webhook: CompiledWebhook, values: Values) -> Delivery | DeadLetter:
     """``delivery`` with the request that ``values`` (by contract field) make of it; a dead letter where they cannot."""
     try:
-        request, body = _request(webhook, values, delivery.id)
+        request, body = request_of(webhook, values, delivery.id)
     except Unrenderable as why:
         return _dead(delivery, "unrenderable", str(why))
     except UnicodeEncodeError:
@@ -66,6 +66,7 @@ def envelope(
     at: int,
     owed_at: int,
     depth: int,
+    versions: tuple[int, ...] = (),
 ) -> Delivery:
     """A delivery of ``webhook`` without its request; see `Delivery` for what the others are."""
     return Delivery(
@@ -89,25 +90,8 @@ def envelope(
         logs_request=webhook.logs_request,
         logs_response=webhook.logs_response,
         depth=depth,
+        versions=versions,
     )
-
-
-def _target(webhook: CompiledWebhook, values: Values) -> str:
-    path, query = webhook.path(values), webhook.query(values)
-    return f"{path}?{query}" if query else path
-
-
-def _request(webhook: CompiledWebhook, values: Values, id_: str) -> tuple[dict[str, Any], bytes | None]:
-    """What ``values`` make of a delivery, and its body."""
-    request: dict[str, Any] = {"target": _target(webhook, values), "headers": webhook.headers(values)}
-    if webhook.context is not None:
-        request["context"] = webhook.context(values)
-    if webhook.body is None:
-        return request, None
-    data, content_type = webhook.body(values, id_)
-    if content_type is not None:
-        request["headers"]["Content-Type"] = content_type
-    return request, data
 
 
 def _dead(delivery: Delivery, reason: str, detail: str) -> DeadLetter:

@@ -57,10 +57,10 @@ def _is_member(segment: CompiledSegment, scope: Scope, now: int) -> bool:
     return last >= 0 and last + lasts > now
 
 
-def _ends(visitor: Visitor, session: Session, rulebook: Rulebook) -> dict[str, int]:
+def membership_ends(visitor: Visitor, session: Session | None, rulebook: Rulebook) -> dict[str, int]:
     """Segment → when the membership that is remembered of it ends by itself."""
-    ends = {}
-    for name, since in (*visitor.held.items(), *session.held.items(), *visitor.assigned.items()):
+    ends, in_session = {}, session.held if session is not None else {}
+    for name, since in (*visitor.held.items(), *in_session.items(), *visitor.assigned.items()):
         segment = rulebook.segments_by_name.get(name)
         if segment is not None and segment.expires_ms is not None:
             ends[name] = since + segment.expires_ms
@@ -73,7 +73,7 @@ def _forget_ended(visitor: Visitor, session: Session, rulebook: Rulebook, now: i
     A look that is planned already stays, though an event may have prolonged the membership since: to plan anew at each
     event would cost more than to look once too often.
     """
-    ends = _ends(visitor, session, rulebook)
+    ends = membership_ends(visitor, session, rulebook)
     known = rulebook.segments_by_name
     for owner in (visitor, session):
         if any(name not in known or ends.get(name, now + 1) <= now for name in owner.held):
@@ -88,7 +88,7 @@ def _forget_ended(visitor: Visitor, session: Session, rulebook: Rulebook, now: i
 
 def end_memberships(visitor: Visitor, session: Session, rulebook: Rulebook, now: int) -> list[str]:
     """End the memberships whose time is over at ``now``; answers their names, sorted."""
-    ends = _ends(visitor, session, rulebook)
+    ends = membership_ends(visitor, session, rulebook)
     ended = [name for name in visitor.segments if ends.get(name, now + 1) <= now]
     if ended:
         visitor.segments = [name for name in visitor.segments if name not in ended]

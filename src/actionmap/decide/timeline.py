@@ -46,7 +46,9 @@ class Timeline:
         before = self.visitors.get(event.visitor_id)
         decision = decide(event, before, self._rulebook, self.stream_time, self._policy)
         self.stream_time = max(self.stream_time, event.time)
-        if decision.outcome != "duplicate":
+        if decision.outcome == "erased":
+            self.visitors.pop(event.visitor_id, None)
+        elif decision.outcome != "duplicate":
             self.visitors[event.visitor_id] = decision.visitor
             due = decision.visitor.next_due
             # What is due at the same time as before stands in the heap already.
@@ -58,9 +60,9 @@ class Timeline:
         """Fire what is due at or before ``until``, in order; ``owed_at``: see `fire`. Does not move stream time."""
         while self.timers and self.timers[0][0] <= until:
             due, _, id_ = heapq.heappop(self.timers)
-            visitor = self.visitors[id_]
-            if visitor.next_due != due:
-                continue  # cancelled, or fired already
+            visitor = self.visitors.get(id_)
+            if visitor is None or visitor.next_due != due:
+                continue  # erased; or cancelled, or fired already
             event, decision = self._next(visitor, due, owed_at)
             self.visitors[id_] = decision.visitor
             self._expect(decision.visitor)

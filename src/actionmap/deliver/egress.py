@@ -24,6 +24,10 @@ MOST_VETTED = 4096
 #: Scheme, host and port of a URL without anything odd in it; what is odd is looked at each time.
 _ORIGIN = re.compile(r"(https?://[A-Za-z0-9_.:\[\]-]+)([/?][!-\[\]-~]*)?", re.ASCII)
 
+#: What every blocked target is answered with: neither what its name resolves to, nor whether anything listens there,
+#: nor how long it took to find out is told to who may not reach it.
+BLOCKED = "blocked: the egress guard lets nothing out to this address; ACTIONMAP_EGRESS_ALLOW names exceptions"
+
 #: Asks DNS: from a name to its addresses, as text. Raises OSError when the name does not resolve.
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 

@@ -28,11 +28,19 @@ class Health:
         store: Where it is shared.
         worker: Name of this worker.
         breakers: The breakers that are not closed, for the others to see.
+        edition: Which edition of an integration is in force (`reported.edition_of`), by its name.
     """
 
-    def __init__(self, store: IntegrationStore, worker: str, breakers: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        store: IntegrationStore,
+        worker: str,
+        breakers: Callable[[], Mapping[str, str]] = dict,
+        edition: Callable[[str], str] = lambda _: "",
+    ) -> None:
         self.store = store
         self.breakers = breakers
+        self._edition = edition
         self._worker = worker
         self._known: dict[str, IntegrationState] = {}
         #: What this worker has to say, until it is written.
@@ -53,14 +61,21 @@ class Health:
 
     def ended(self, name: str, now: int, *, failed: bool | None, error: str) -> None:
         """An attempt ended at ``now``; ``failed`` is None when it says nothing of the receiver."""
-        health = self._of(name)
-        if failed is False and health.failing_since is not None:
-            self._news[name] = IntegrationHealth(warning=health.warning)
-        elif failed and (health.last_failure is None or now - health.last_failure >= _NOTED_EVERY_MS):
-            health = _with_failure(health, now, error)
+        health, edition = self._of(name), self._edition(name)
+        if failed is False and (health.failing_since is not None or not self._is_proven(name, health, edition)):
+            self._news[name] = IntegrationHealth(warning=health.warning, proven_as=edition, proven_at=now)
+        elif failed and (health.last_failure is None or now - health.last_failure >= _NOTED_EVERY_MS
+                         or health.failed_as != edition):  # fmt: skip
+            health = replace(_with_failure(health, now, error), failed_as=edition)
             self._news[name] = health
             if not self.held(name) and _failed_for_days(health, now):
                 self._disable[name] = self._disabled(name, health, now)
+
+    def _is_proven(self, name: str, health: IntegrationHealth, edition: str) -> bool:
+        """Whether it is noted already that deliveries are accepted, since the last probe that failed, too."""
+        probed = self._known.get(name, UNKNOWN).probed
+        disproved = probed is not None and probed.problem != "" and probed.at >= health.proven_at
+        return health.proven_as == edition and not disproved
 
     def warn(self, name: str, warning: str) -> None:
         """People should look at the integration, though its deliveries go on."""

@@ -30,6 +30,7 @@ from actionmap.deliver.credentials import AttemptSecrets, SecretReader
 from actionmap.deliver.egress import EgressBlocked, EgressGuard, GuardedResolver, Lookup, SystemLookup
 from actionmap.deliver.failure import FAILURES, broke_off, failed
 from actionmap.deliver.oauth import AccessTokens, NoToken, TokenBlocked, ask_token
+from actionmap.deliver.probe import probe_origin, probe_token
 from actionmap.deliver.request import HttpRequest, build_request
 from actionmap.deliver.retry import meaning, parse_retry_after
 from actionmap.delivery import MOST_OF_BODY, Attempt, Delivery
@@ -98,7 +99,9 @@ class HttpSender:
         self._ssl_context = ssl_context
         self._open = AsyncExitStack()
         self._transports: dict[str, AiohttpTransport] = {}
-        self._tokens = AccessTokens(lambda request: ask_token(request, guard, self._transports))
+        self._dials_with: tuple[Lookup, ssl.SSLContext] | None = None
+        self._ask = lambda request: ask_token(request, guard, self._transports)
+        self._tokens = AccessTokens(self._ask)
 
     async def __aenter__(self) -> HttpSender:
         lookup = self._lookup
@@ -107,6 +110,7 @@ class HttpSender:
             self._open.callback(system.close)
         context = self._ssl_context or httpx.create_ssl_context()
         context.set_alpn_protocols(["http/1.1"])
+        self._dials_with = (lookup, context)
         # Two connectors, because aiohttp does not tell its resolver for which scheme it asks.
         transports = {
             "http": _transport(GuardedResolver(self._guard, lookup, plain_http=True), context),
@@ -121,8 +125,20 @@ class HttpSender:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._transports = {}
+        self._transports, self._dials_with = {}, None
         await self._open.aclose()
+
+    async def probe(self, integration: Integration, origin: str) -> str:
+        """Why ``integration`` cannot be reached at ``origin``; see `Prober.probe`."""
+        if self._dials_with is None:
+            raise RuntimeError("the sender is not open: use it in `async with`")
+        tokens = AccessTokens(self._ask)  # apart from those in use, so that one is asked for
+        try:
+            return await probe_origin(self._guard, *self._dials_with, origin) or await probe_token(
+                tokens.token, integration, AttemptSecrets(self._read_secret)
+            )
+        finally:
+            await tokens.close()
 
     async def send(self, delivery: Delivery, integration: Integration) -> Attempt:
         """Make one attempt.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,7 +11,7 @@ from actionmap.deliver.consequences import dead_letter_of, tell_dead
 from actionmap.deliver.owned import Owned
 from actionmap.deliver.parking import AT_ONCE, Entry, Gap, Parking
 from actionmap.deliver.retry import is_too_old
-from actionmap.delivery import DeadLetter, Delivery, decode_delivery, encode, outcome_of
+from actionmap.delivery import DeadLetter, Delivery, decode_delivery, encode, is_erased, outcome_of
 from actionmap.errors import Unreachable
 from actionmap.store.protocols import Parked
 from actionmap.telemetry import logger
@@ -29,6 +30,8 @@ class _Sorted:
     to: int
     owe: list[Delivery] = field(default_factory=list)
     bury: list[DeadLetter] = field(default_factory=list)
+    #: Those of visitors that were erased since.
+    drop: list[Delivery] = field(default_factory=list)
     #: Those without room, and where each is now.
     again: list[tuple[int, Delivery]] = field(default_factory=list)
 
@@ -68,7 +71,8 @@ class Unparker:
         entries = await self._parking.log.read(self._owned.number, found.position, AT_ONCE)
         if isinstance(entries, Gap):
             return await self._leap(found, entries)
-        result = self._sort(entries, found)
+        read = [(entry.offset, self._decode(entry)) for entry in entries]
+        result = self._sort(read, found, await self._erased(read) if found.erasures else {})
         await self._append_again(result)
         return LOOK_S if result.to == found.position else await self._move(found, result)
 
@@ -77,34 +81,40 @@ class Unparker:
         told = {one.id: outcome_of(one.delivery, "webhook_failed", one.at) for one in result.bury if one.delivery}
         moved = await self._parking.store.unpark(
             self._owned.number, position=found.position, to=result.to, end=end, owe=result.owe, bury=result.bury,
-            outcomes=told,
+            drop=result.drop, outcomes=told, erasures=found.erasures,
         )  # fmt: skip
         if moved:
             for letter in result.bury:
                 tell_dead(letter, self._parking.metrics)
-            self._log.info("deliveries.unparked", owed=len(result.owe), dead=len(result.bury), again=len(result.again))
+            self._log.info("deliveries.unparked", owed=len(result.owe), dead=len(result.bury), again=len(result.again),
+                           erased=len(result.drop))  # fmt: skip
             self._owned.woken.set()
         return 0.0
 
     # --- what becomes of each
 
-    def _sort(self, entries: list[Entry], found: Parked) -> _Sorted:
+    def _sort(self, read: list[tuple[int, Delivery | None]], found: Parked, erased: Mapping[str, int]) -> _Sorted:
         result, now = _Sorted(found.position), self._parking.clock()
-        for entry in entries:
-            delivery = self._decode(entry)
+        for offset, delivery in read:
             if delivery is None:
                 pass
+            elif is_erased(delivery, erased):
+                result.drop.append(delivery)
             elif is_too_old(delivery, now):
                 detail = f"it was parked until {delivery.retry.max_age_s} s had passed since it was owed"
                 result.bury.append(dead_letter_of(delivery, "too-old", detail, now))
             elif self._take_room(delivery.integration, found):
                 result.owe.append(delivery)
-            elif self._may_pass(entry.offset, delivery.integration, found):
-                result.again.append((entry.offset, delivery))
+            elif self._may_pass(offset, delivery.integration, found):
+                result.again.append((offset, delivery))
             else:
                 break
-            result.to = entry.offset + 1
+            result.to = offset + 1
         return result
+
+    async def _erased(self, read: list[tuple[int, Delivery | None]]) -> Mapping[str, int]:
+        visitor_ids = sorted({delivery.visitor_id for _, delivery in read if delivery is not None})
+        return await self._parking.store.erasures.numbers(self._owned.number, visitor_ids)
 
     def _decode(self, entry: Entry) -> Delivery | None:
         try:
@@ -156,7 +166,12 @@ class Unparker:
         )  # fmt: skip
         end = gap.end if is_new_log else -1
         if await self._parking.store.unpark(
-            self._owned.number, position=found.position, to=gap.begin, end=end, is_new_log=is_new_log
+            self._owned.number,
+            position=found.position,
+            to=gap.begin,
+            end=end,
+            is_new_log=is_new_log,
+            erasures=found.erasures,
         ):
             self._parking.metrics.parked_lost.inc(lost)
         return 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from actionmap.app import build_api, egress_words
+from actionmap.app import build_api, egress_words, watch_golive
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.screen import printable
 from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
@@ -51,7 +51,8 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
             api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
             greeting = asyncio.create_task(_greet(stack, address_of(listener), data, is_new, tell))
             try:
-                await run_until_signal(stack.engine.run(), stack.engine.stop, serve_http(api, listener))
+                await run_until_signal(stack.engine.run(), stack.engine.stop, serve_http(api, listener),
+                                       watch_golive(stack.parts))  # fmt: skip
             finally:
                 greeting.cancel()
     tell("stopped; definitions and visitors are kept in " + str(data))

@@ -15,7 +15,7 @@ from actionmap.catalog.models import Integration
 from actionmap.catalog.models.auth import OAuth2ClientCredentials
 from actionmap.catalog.places import split_base_url, without_places
 from actionmap.deliver.credentials import SecretReader
-from actionmap.deliver.dispatch import Sender
+from actionmap.deliver.outward import Outward
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.receiver import TOKEN_PATH, Receiver, Scheme
 from actionmap.errors import SettingsError
@@ -51,7 +51,7 @@ def signed_paths(integrations: Iterable[Integration], read: SecretReader) -> dic
 class SandboxSender:
     """Sends deliveries of sample integrations to the receiver, all others to where they belong."""
 
-    def __init__(self, receiver: Receiver, values: dict[str, str], to_receiver: Sender, outward: Sender) -> None:
+    def __init__(self, receiver: Receiver, values: dict[str, str], to_receiver: Outward, outward: Outward) -> None:
         """Args:
         receiver: Where samples go, below ``/<integration>/``.
         values: The secrets that ``to_receiver`` reads; those of samples defined meanwhile are added.
@@ -67,11 +67,20 @@ class SandboxSender:
         """Make one attempt."""
         if not is_sample(integration):
             return await self._outward.send(delivery, integration)
+        return await self._to_receiver.send(delivery, self._moved(integration))
+
+    async def probe(self, integration: Integration, origin: str) -> str:
+        """See `Prober.probe`."""
+        if not is_sample(integration):
+            return await self._outward.probe(integration, origin)
+        return await self._to_receiver.probe(self._moved(integration), self._receiver.url)
+
+    def _moved(self, integration: Integration) -> Integration:
+        """``integration`` with the receiver in its host's place."""
         add_sample_secrets(self._values, [integration])
         path = split_base_url(integration.base_url)[1].rstrip("/")
         base = f"{self._receiver.url}/{integration.name}"
         auth = integration.auth
         if isinstance(auth, OAuth2ClientCredentials):
             auth = auth.model_copy(update={"token_url": base + TOKEN_PATH})
-        moved = integration.model_copy(update={"base_url": base + path, "auth": auth})
-        return await self._to_receiver.send(delivery, moved)
+        return integration.model_copy(update={"base_url": base + path, "auth": auth})

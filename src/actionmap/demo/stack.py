@@ -25,6 +25,7 @@ from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, emb
 from actionmap.engine import Engine, Options, Watchers
 from actionmap.errors import DefinitionError
 from actionmap.process import wall_clock
+from actionmap.registry import Edit
 from actionmap.settings import load_settings
 from actionmap.vault import new_key
 
@@ -114,6 +115,7 @@ async def open_stack(
             secrets_key=os.environ.get("ACTIONMAP_SECRETS_KEY") or _kept_key(data / "secrets.key"),
         )
         async with open_parts(settings) as parts:
+            parts.partitions = EMBEDDED_PARTITIONS
             if rules is not None:
                 changes = await apply_rules(parts, rules)
                 tell(f"definitions: {len(rules)} read, {len(changes)} changed")
@@ -157,8 +159,12 @@ async def apply_rules(parts: Parts, wanted: Definitions) -> list[Change]:
     Raises:
         DefinitionError: together with those already stored they do not compile.
     """
-    wanted = parts.registry.sealed(wanted)
-    changes = [some for some in plan(parts.registry.definitions, wanted, prune=False) if some.action != "unchanged"]
-    if changes:
-        await parts.registry.write({change.key: wanted[change.key] for change in changes}, frozenset())
-    return changes
+    registry = parts.registry
+    changes: list[Change] = []
+
+    def make() -> Edit:
+        changes[:] = plan(registry.entries, registry.sealed(wanted), prune=False)
+        return Edit({change.key: change.step for change in changes if change.step is not None})
+
+    await registry.update(make, "dev")
+    return [change for change in changes if change.step is not None]

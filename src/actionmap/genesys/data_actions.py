@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from actionmap.catalog.answer_paths import BadAnswerPath, compile_answer_path
-from actionmap.catalog.mappings import contract_problems
+from actionmap.catalog.contracts import contract_problems
 from actionmap.catalog.models import Contract
 from actionmap.catalog.models.headers import DELIVERY_HEADERS, HTTP_HEADERS
 from actionmap.genesys import credentials, terms
@@ -41,8 +41,6 @@ _KNOWN = frozenset(
     }
 )
 _MEANINGLESS = frozenset({"category", "secure", "integration_id"})
-#: The service's own words, which an input contract may not use.
-_RESERVED = frozenset({"orgId", "integrationId", "rawRequest"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -82,9 +80,6 @@ def _contract(body: dict[str, Any]) -> dict[str, Any]:
     made = {"input": {"type": "object", **_schema(body, "contract_input")}, "output": _schema(body, "contract_output")}
     if problems := contract_problems(Contract.model_validate(made)):
         raise NotImported("; ".join(f"{path}: {message}" for path, message in problems))
-    properties = made["input"].get("properties", {})
-    if reserved := sorted(_RESERVED & set(properties)):
-        raise NotImported(f"its input contract has {reserved[0]!r}, a word of the service's own")
     return made
 
 

@@ -46,6 +46,15 @@ class VisitorCache:
             self.size -= 1
             self.bytes -= size
 
+    def forget(self, partition: int, visitor_ids: Iterable[str]) -> None:
+        """Keep these visitors no longer."""
+        visitors = self._partitions.get(partition, OrderedDict())
+        for visitor_id in visitor_ids:
+            known = visitors.pop(visitor_id, None)
+            if known is not None:
+                self.size -= 1
+                self.bytes -= known[1]
+
     def drop(self, partition: int) -> None:
         """Forget the partition's visitors: the store may hold others now."""
         dropped = self._partitions.pop(partition, None) or OrderedDict()

@@ -32,6 +32,21 @@ class IntegrationHealth(Struct, frozen=True, omit_defaults=True):
     days: int = 0
     #: Something people should look at, though deliveries go on.
     warning: str = ""
+    #: As what it failed last, and as what it succeeded since when; see `edition_of`.
+    failed_as: str = ""
+    proven_as: str = ""
+    proven_at: int = 0
+
+
+class Probed(Struct, frozen=True, omit_defaults=True):
+    """What came of connecting to an integration without sending anything."""
+
+    #: In milliseconds since 1970.
+    at: int
+    #: What was probed; see `edition_of`.
+    edition: str
+    #: Why it cannot be reached, in words for people; "" when it can.
+    problem: str = ""
 
 
 class IntegrationState(NamedTuple):
@@ -39,6 +54,7 @@ class IntegrationState(NamedTuple):
 
     hold: Hold | None = None
     health: IntegrationHealth = IntegrationHealth()
+    probed: Probed | None = None
 
 
 #: What is known of an integration that nothing was ever noted of.
@@ -55,10 +71,13 @@ class IntegrationStore(Protocol):
         """Hold the integration; ``disabled`` never takes the place of another hold. Whether it is held so."""
 
     async def release(self, name: str) -> None:
-        """Hold the integration no more, and forget its failures and its warning."""
+        """Hold the integration no more, and forget its failures, its warning and what is known of its successes."""
 
     async def note(self, name: str, health: IntegrationHealth) -> None:
         """Keep ``health`` in place of what was known; the last one to write wins."""
+
+    async def note_probe(self, name: str, probed: Probed) -> None:
+        """Keep what came of the last probe."""
 
     async def reserve(self, name: str, number: int, rate: float) -> int:
         """Take ``number`` requests off what may be sent to ``name`` at ``rate`` a second.
@@ -77,6 +96,7 @@ class IntegrationStore(Protocol):
 #: How long a worker's report of its breakers counts.
 REPORTED_MS = 10_000
 _hold_decoder, _health_decoder = msgspec.json.Decoder(Hold), msgspec.json.Decoder(IntegrationHealth)
+_probed_decoder = msgspec.json.Decoder(Probed)
 
 
 class RedisIntegrations:
@@ -93,25 +113,30 @@ class RedisIntegrations:
         async with self._connection.translated():
             holds = await self._connection.client.hgetall(self._key("h"))
             health = await self._connection.client.hgetall(self._key("s"))
+            probed = await self._connection.client.hgetall(self._key("p"))
         return {
             name.decode(): IntegrationState(
                 _hold_decoder.decode(holds[name]) if name in holds else None,
                 _health_decoder.decode(health[name]) if name in health else IntegrationHealth(),
+                _probed_decoder.decode(probed[name]) if name in probed else None,
             )
-            for name in holds.keys() | health.keys()
+            for name in holds.keys() | health.keys() | probed.keys()
         }
 
     async def hold(self, name: str, hold: Hold) -> bool:
         asks = int(hold.kind == "disabled")
-        keys = [self._key("h"), self._key("s")]
+        keys = [self._key("h"), self._key("s"), self._key("p")]
         return bool(await self._connection.call("hold", keys, [name, msgspec.json.encode(hold), asks]) or not asks)
 
     async def release(self, name: str) -> None:
-        await self._connection.call("hold", [self._key("h"), self._key("s")], [name, "", 0])
+        await self._connection.call("hold", [self._key("h"), self._key("s"), self._key("p")], [name, "", 0])
 
     async def note(self, name: str, health: IntegrationHealth) -> None:
         known = "" if health == IntegrationHealth() else msgspec.json.encode(health)
         await self._connection.call("note", [self._key("s")], [name, known])
+
+    async def note_probe(self, name: str, probed: Probed) -> None:
+        await self._connection.call("note", [self._key("p")], [name, msgspec.json.encode(probed)])
 
     async def reserve(self, name: str, number: int, rate: float) -> int:
         return int(await self._connection.call("reserve", [self._key(f"r:{name}")], [number, rate]))
@@ -133,12 +158,15 @@ class MemoryIntegrations:
     def __init__(self) -> None:
         self._holds: dict[str, Hold] = {}
         self._health: dict[str, IntegrationHealth] = {}
+        self._probed: dict[str, Probed] = {}
         self._breakers: dict[str, dict[str, str]] = {}
 
     async def states(self) -> dict[str, IntegrationState]:
         return {
-            name: IntegrationState(self._holds.get(name), self._health.get(name, IntegrationHealth()))
-            for name in self._holds.keys() | self._health.keys()
+            name: IntegrationState(
+                self._holds.get(name), self._health.get(name, IntegrationHealth()), self._probed.get(name)
+            )
+            for name in self._holds.keys() | self._health.keys() | self._probed.keys()
         }
 
     async def hold(self, name: str, hold: Hold) -> bool:
@@ -150,9 +178,13 @@ class MemoryIntegrations:
     async def release(self, name: str) -> None:
         self._holds.pop(name, None)
         self._health.pop(name, None)
+        self._probed.pop(name, None)
 
     async def note(self, name: str, health: IntegrationHealth) -> None:
         self._health[name] = health
+
+    async def note_probe(self, name: str, probed: Probed) -> None:
+        self._probed[name] = probed
 
     async def reserve(self, name: str, number: int, rate: float) -> int:
         return 0

@@ -56,6 +56,10 @@ class MemoryJournal:
         for id_ in list(kept)[: max(0, len(kept) - self._most)]:
             del kept[id_]
 
+    def forget(self, partition: int, goes: Callable[[Delivery], bool]) -> None:
+        """Keep those no longer that go."""
+        self._kept[partition] = {id_: one for id_, one in self._kept[partition].items() if not goes(one)}
+
     async def newest(self, partition: int, *, limit: int) -> list[Delivery]:
         return list(reversed(self._kept[partition].values()))[:limit]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from actionmap.delivery import DeadLetter, Delivery, Outcomes, encode
+from actionmap.delivery import DeadLetter, Delivery, Outcomes, decode_outcome, encode, is_erased
 from actionmap.errors import FenceMoved
+from actionmap.store.api_keys import MemoryApiKeys
 from actionmap.store.definitions import MemoryDefinitions
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import MemoryIntegrations
@@ -45,6 +46,15 @@ class _Partition:
     parked_from: int = -1
     parked_to: int = -1
     parked: Counter[str] = field(default_factory=Counter)
+    #: Visitor → number of its last erasure.
+    erased: dict[str, int] = field(default_factory=dict)
+    to_sweep: dict[str, int] = field(default_factory=dict)
+
+    def erase(self, visitor_ids: Sequence[str], erasures: int) -> None:
+        for number, visitor_id in enumerate(visitor_ids, erasures - len(visitor_ids) + 1):
+            self.visitors.pop(visitor_id, None)
+            self.timers.pop(visitor_id, None)
+            self.erased[visitor_id] = self.to_sweep[visitor_id] = number
 
     def knows(self, id_: str) -> bool:
         return id_ in self.settled or id_ in self.owed or id_ in self.dead
@@ -67,6 +77,29 @@ class _Partition:
         return min(self.timers.values(), default=None)
 
 
+class MemoryErasures:
+    """The twin of `erasure.RedisErasures`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def sweep(self, partition: int, token: str, *, stop: Callable[[], bool] = lambda: False) -> None:
+        part = self._store._partitions[partition]
+        if not part.to_sweep or stop():
+            return
+        self._store._check(partition, token)
+        for one in [one for one in part.owed.values() if is_erased(one, part.to_sweep)]:
+            part.settle(one.id, NO_OUTCOMES, 0)
+        self._store.journal.forget(partition, lambda one: is_erased(one, part.to_sweep))
+        part.dead = {id_: one for id_, one in part.dead.items() if not is_erased(one, part.to_sweep)}
+        part.outcomes = [one for one in part.outcomes if not is_erased(decode_outcome(one), part.to_sweep)]
+        part.to_sweep = {}
+
+    async def numbers(self, partition: int, visitor_ids: Sequence[str]) -> Mapping[str, int]:
+        erased = self._store._partitions[partition].erased
+        return {visitor_id: erased[visitor_id] for visitor_id in visitor_ids if visitor_id in erased}
+
+
 class MemoryStore:
     """All roles of `protocols.Store`, in one process."""
 
@@ -74,10 +107,12 @@ class MemoryStore:
         self._partitions: dict[int, _Partition] = defaultdict(_Partition)
         self._outbox_cap = outbox_cap
         self._ordered_cap = ordered_cap
+        self.api_keys = MemoryApiKeys()
         self.definitions = MemoryDefinitions()
         self.integrations = MemoryIntegrations()
         self.lookups = MemoryLookups()
         self.journal = MemoryJournal(journal)
+        self.erasures = MemoryErasures(self)
 
     async def fence(self, partition: int) -> Fence:
         return self._partitions[partition].fence
@@ -117,7 +152,7 @@ class MemoryStore:
         part = self._partitions[partition]
         was = part.fence
         part.fence = Fence(token=secrets.token_hex(16), owner=was.owner, revision=was.revision, halted=was.halted,
-                           resume=was.resume, rebuilding=True)  # fmt: skip
+                           resume=was.resume, rebuilding=True, erasures=was.erasures)  # fmt: skip
         part.visitors.clear()
         part.timers.clear()
 
@@ -162,6 +197,7 @@ class MemoryStore:
                 given_up += self._owe(part, delivery)
         part.outcomes += [encode(one) for id_, one in commit.outcomes.items() if id_ not in part.dead]
         part.dead.update((letter.id, letter) for letter in commit.dead_letters)
+        part.erase(commit.erased, commit.erasures)
         part.fence = replace(
             part.fence,
             offset=commit.offset,
@@ -170,6 +206,7 @@ class MemoryStore:
             stream_time=commit.stream_time,
             stream_time_at=commit.stream_time_at,
             fingerprint=commit.fingerprint,
+            erasures=commit.erasures if commit.erased else part.fence.erasures,
         )
         return Applied("ok", "", part.next_due, len(part.outcomes), given_up)
 
@@ -228,12 +265,17 @@ class MemoryStore:
 
     async def bury(self, partition: int, dead_letters: Sequence[DeadLetter], outcomes: Outcomes = NO_OUTCOMES) -> int:
         part = self._partitions[partition]
-        part.dead.update((one.id, one) for one in dead_letters if one.id in part.owed or one.id not in outcomes)
+        part.dead.update(
+            (one.id, one) for one in dead_letters
+            if one.id in part.owed or (one.id not in outcomes and not is_erased(one, part.erased))
+        )  # fmt: skip
         return sum(part.settle(letter.id, outcomes, letter.at) for letter in dead_letters)
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
         part = self._partitions[partition]
-        dead = [delivery for delivery in deliveries if part.dead.pop(delivery.id, None) is not None]
+        dead = [
+            one for one in deliveries if not is_erased(one, part.erased) and part.dead.pop(one.id, None) is not None
+        ]
         for delivery in dead:
             part.owed[delivery.id] = delivery
             part.due[delivery.id] = max(now, delivery.owed_at)
@@ -288,7 +330,7 @@ class MemoryStore:
     async def parked(self, partition: int) -> Parked:
         part = self._partitions[partition]
         owed = await self.owed_by_integration(partition)
-        return Parked(part.parked_from, part.parked_to, dict(+part.parked), owed)
+        return Parked(part.parked_from, part.parked_to, dict(+part.parked), owed, part.fence.erasures)
 
     async def unpark(
         self,
@@ -300,10 +342,12 @@ class MemoryStore:
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        drop: Sequence[Delivery] = (),
         outcomes: Outcomes = NO_OUTCOMES,
+        erasures: int = 0,
     ) -> bool:
         part = self._partitions[partition]
-        if part.parked_from != position:
+        if (part.parked_from, part.fence.erasures) != (position, erasures):
             return False
         for one in owe:
             if not part.knows(one.id):
@@ -314,6 +358,9 @@ class MemoryStore:
                 part.dead[letter.id] = letter
                 part.outcomes += [encode(outcomes[letter.id])] if letter.id in outcomes else []
                 part.uncount(letter.delivery.integration if letter.delivery else "")
+        for one in drop:
+            if not part.knows(one.id):
+                part.uncount(one.integration)
         part.parked_from, part.parked_to = to, end if is_new_log else max(end, part.parked_to)
         if part.parked_from >= part.parked_to:
             part.parked.clear()

@@ -12,8 +12,10 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from actionmap.delivery import DeadLetter, Delivery, Outcomes
+from actionmap.store.api_keys import ApiKeyStore
 from actionmap.store.definitions import DefinitionStore
 from actionmap.store.durability import Guarantees
+from actionmap.store.erasure import ErasureStore
 from actionmap.store.integrations import IntegrationStore
 from actionmap.store.journal import JournalStore
 from actionmap.store.lookups import LookupStore
@@ -65,6 +67,8 @@ class Fence(Struct, frozen=True):
     resume: Resume | None = None
     #: Its visitors are being forgotten, or were when the process that did so died.
     rebuilding: bool = False
+    #: How often a visitor of the partition was erased: each erasure has its number, counted from 1. It never goes back.
+    erasures: int = 0
 
 
 class Commit(Struct, frozen=True):
@@ -92,6 +96,9 @@ class Commit(Struct, frozen=True):
     outcomes_taken: int = 0
     #: The last of these as it was read: where another one stands in its place, nothing is applied (``mismatch``).
     last_outcome: bytes = b""
+    #: Visitors that are erased, none of them among ``visitors``; and how often that was done with these.
+    erased: Sequence[str] = ()
+    erasures: int = 0
 
 
 class Applied(Struct, frozen=True):
@@ -140,10 +147,16 @@ class Parked(Struct, frozen=True):
     parked: Mapping[str, int] = {}
     #: Deliveries owed in the outbox, by integration.
     owed: Mapping[str, int] = {}
+    #: How often visitors of the partition were erased; see `Fence`.
+    erasures: int = 0
 
 
 class PartitionStore(Protocol):
     """Fence and visitors of each partition."""
+
+    @property
+    def erasures(self) -> ErasureStore:
+        """What erased visitors have left."""
 
     async def fence(self, partition: int) -> Fence:
         """The stored fence, or an empty one."""
@@ -300,6 +313,10 @@ class Outbox(Protocol):
 class ParkingStore(Protocol):
     """What of a partition's outbox lies in the log of parked deliveries. See `deliver.parking`."""
 
+    @property
+    def erasures(self) -> ErasureStore:
+        """Whose parked deliveries are dropped."""
+
     async def park(self, partition: int, deliveries: Sequence[tuple[Delivery, int]]) -> int:
         """These are in the log at the offsets beside them: take them out of the outbox; returns how many were.
 
@@ -319,9 +336,13 @@ class ParkingStore(Protocol):
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        drop: Sequence[Delivery] = (),
         outcomes: Outcomes = NO_OUTCOMES,
+        erasures: int = 0,
     ) -> bool:
-        """Owe what the log holds from ``position`` to ``to`` again; False, and nothing changes, if it moved meanwhile.
+        """Owe what the log holds from ``position`` to ``to`` again.
+
+        False, and nothing changes, if the position has moved meanwhile, or a visitor was erased.
 
         Args:
             partition: The partition.
@@ -331,7 +352,9 @@ class ParkingStore(Protocol):
             is_new_log: The log ends at ``end``, whatever was known of it.
             owe: Deliveries, in the form parked. Those that are owed, settled or dead stay what they are.
             bury: Those that are given up instead.
+            drop: Those of erased visitors.
             outcomes: By delivery id, what their visitors are to hear of that.
+            erasures: How often visitors had been erased when these were sorted.
         """
 
 
@@ -341,6 +364,10 @@ class Store(PartitionStore, Outbox, ParkingStore, Protocol):
     @property
     def definitions(self) -> DefinitionStore:
         """All definitions, their versions, and who changed them."""
+
+    @property
+    def api_keys(self) -> ApiKeyStore:
+        """API keys that were made over REST."""
 
     @property
     def integrations(self) -> IntegrationStore:

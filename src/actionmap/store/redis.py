@@ -4,7 +4,8 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
 
     am:{e7}:f    hash    fence: o offset, tok token, own owner, rev revision, st stream time, sta wall clock of it,
                          fp fingerprint of the last record, cid cluster, np partitions, ep number of claims,
-                         at when it was last applied; halt why it stopped, res what it was told, reb rebuilding
+                         ers number of erasures, at when it was last applied; halt why it stopped, res what it was told,
+                         reb rebuilding
     am:{e7}:v:X  string  visitor X
     am:{e7}:t    zset    timers: when each visitor's next one is due, in stream time
     am:{e7}:q    zset    outbox: when each delivery is due        am:{e7}:p   hash   outbox: the deliveries
@@ -15,6 +16,9 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{e7}:jq   zset    journal: accepted deliveries by time     am:{e7}:j   hash   journal: the deliveries
     am:{e7}:rq   zset    dead records by time (the newest 10,000)  am:{e7}:r  hash   the dead records
     am:{e7}:dq   zset    dead deliveries by time                  am:{e7}:d   hash   the dead deliveries
+    am:{e7}:er   hash    visitors that were erased, and have left what is still to be removed: the number of the erasure
+    am:{e7}:eq   zset    hashes of visitors that were erased in the last 30 days, by time
+    am:{e7}:e    hash    the numbers of these erasures, by hash of the visitor
     am:{e7}:w    string  empty; written so that its being on disk can be waited for
     am:{definitions}:d  hash,  am:{definitions}:rev  string  all definitions, and their revision
     am:{definitions}:tok  string  token of the last write, by which a repeated one is recognised
@@ -42,9 +46,11 @@ from actionmap.delivery import (
     for_journal,
 )
 from actionmap.errors import FenceMoved
+from actionmap.store.api_keys import RedisApiKeys
 from actionmap.store.connection import Connection
 from actionmap.store.definitions import RedisDefinitions
 from actionmap.store.durability import Guarantees
+from actionmap.store.erasure import MOST_NOTED, NOTED_MS, RedisErasures
 from actionmap.store.fence_fields import FENCE_FIELDS, read_fence
 from actionmap.store.integrations import RedisIntegrations
 from actionmap.store.journal import RedisJournal
@@ -63,7 +69,7 @@ from actionmap.store.protocols import (
 
 _SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
             "park", "parked", "unpark", "outcomes", "reserve", "report", "reports", "hold", "note", "write_definitions",
-            "changed_definitions")  # fmt: skip
+            "changed_definitions", "sweep", "erased")  # fmt: skip
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
 _DEAD_RECORD_CAP = 10_000
@@ -96,10 +102,12 @@ class RedisStore:
         self._redis = self._connection.client
         self._call = self._connection.call
         self._translated = self._connection.translated
+        self.api_keys = RedisApiKeys(self._connection, prefix)
         self.definitions = RedisDefinitions(self._connection, prefix)
         self.integrations = RedisIntegrations(self._connection, prefix)
         self.lookups = RedisLookups(self._connection, prefix)
         self.journal = RedisJournal(self._connection, self._key)
+        self.erasures = RedisErasures(self._connection, self._key, clock)
         self._prefix = prefix
         self._visitor_ttl_ms = int(visitor_ttl_s * 1000)
         self._outbox_cap = outbox_cap
@@ -175,14 +183,17 @@ class RedisStore:
 
     async def apply(self, partition: int, commit: Commit) -> Applied:
         prefix = self._key(partition, "v:")
-        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d", "t", "n", "o", "l", "lm")
+        keys = self._keys(partition, "f", "q", "p", "x", "rq", "r", "dq", "d", "t", "n", "o", "l", "lm", "er",
+                          "eq", "e")  # fmt: skip
         keys += [prefix + visitor_id for visitor_id, _ in commit.visitors]
+        keys += [prefix + visitor_id for visitor_id in commit.erased]
         args: list[Any] = [
             commit.expected_token, commit.token, commit.offset, commit.revision, commit.stream_time,
             commit.stream_time_at, commit.fingerprint, self._outbox_cap, _DEAD_RECORD_CAP, self._visitor_ttl_ms,
             self._clock(), commit.outcomes_taken,
             commit.last_outcome, self._ordered_cap,
             len(commit.visitors), len(commit.timers), len(commit.deliveries), len(commit.dead_letters),
+            len(commit.erased), commit.erasures, NOTED_MS, MOST_NOTED,
         ]  # fmt: skip
         args += [state for _, state in commit.visitors]
         for visitor_id, due in commit.timers:
@@ -192,6 +203,7 @@ class RedisStore:
             args += (delivery.id, delivery.integration, delivery.owed_at, encode(delivery), delivery.visitor_id, order)
         for letter in commit.dead_letters:
             args += (letter.kind, letter.id, letter.at, encode(letter), _encoded(commit.outcomes, letter.id))
+        args += commit.erased
         status, owner, next_due, outcomes, given_up = await self._call("apply", keys, args)
         return Applied(status.decode(), owner.decode(), _time(next_due), int(outcomes), int(given_up))
 
@@ -237,14 +249,15 @@ class RedisStore:
             return 0
         args = [part for letter in dead_letters
                 for part in (letter.id, _integration(letter), letter.at, encode(letter),
-                             _encoded(outcomes, letter.id))]  # fmt: skip
-        return int(await self._call("bury", self._keys(partition, "q", "p", "dq", "d", "n", "l", "lm", "o"), args))
+                             _encoded(outcomes, letter.id), *_life(letter.delivery))]  # fmt: skip
+        return int(await self._call("bury", self._keys(partition, "q", "p", "dq", "d", "n", "l", "lm", "o", "e"), args))
 
     async def revive(self, partition: int, deliveries: Sequence[Delivery], *, now: int) -> int:
         if not deliveries:
             return 0
-        args = [part for one in deliveries for part in (one.id, one.integration, max(now, one.owed_at), encode(one))]
-        return int(await self._call("revive", self._keys(partition, "q", "p", "dq", "d", "n"), args))
+        args = [part for one in deliveries
+                for part in (one.id, one.integration, max(now, one.owed_at), encode(one), *_life(one))]  # fmt: skip
+        return int(await self._call("revive", self._keys(partition, "q", "p", "dq", "d", "n", "e"), args))
 
     async def forget_dead(self, partition: int, ids: Sequence[str]) -> int:
         if not ids:
@@ -312,8 +325,9 @@ class RedisStore:
         return int(await self._call("park", self._keys(partition, "q", "p", "n", "k", "kn"), args))
 
     async def parked(self, partition: int) -> Parked:
-        position, end, parked, owed = await self._call("parked", self._keys(partition, "k", "kn", "n"), [])
-        return Parked(int(position), int(end), _numbers(parked), _numbers(owed))
+        keys = self._keys(partition, "k", "kn", "n", "f")
+        position, end, parked, owed, erasures = await self._call("parked", keys, [])
+        return Parked(int(position), int(end), _numbers(parked), _numbers(owed), int(erasures))
 
     async def unpark(
         self,
@@ -325,14 +339,18 @@ class RedisStore:
         is_new_log: bool = False,
         owe: Sequence[Delivery] = (),
         bury: Sequence[DeadLetter] = (),
+        drop: Sequence[Delivery] = (),
         outcomes: Outcomes = NO_OUTCOMES,
+        erasures: int = 0,
     ) -> bool:
-        args: list[Any] = [position, to, end, int(is_new_log)]
+        args: list[Any] = [position, to, end, int(is_new_log), erasures]
         for one in owe:
             args += ("owe", one.id, one.integration, one.owed_at, encode(one), "")
         for letter in bury:
             args += ("bury", letter.id, _integration(letter), letter.at, encode(letter), _encoded(outcomes, letter.id))
-        keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn", "o")
+        for one in drop:
+            args += ("drop", one.id, one.integration, "", "", "")
+        keys = self._keys(partition, "q", "p", "x", "dq", "d", "n", "k", "kn", "o", "f")
         return bool(await self._call("unpark", keys, args))
 
     async def ping(self) -> None:
@@ -348,6 +366,10 @@ class RedisStore:
 
 def _encoded(outcomes: Outcomes, id_: str) -> bytes:
     return encode(outcomes[id_]) if id_ in outcomes else b""
+
+
+def _life(delivery: Delivery | None) -> tuple[str, int]:
+    return (delivery.visitor_id, delivery.survives) if delivery else ("", 0)
 
 
 def _time(score: bytes) -> int | None:

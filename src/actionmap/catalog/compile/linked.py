@@ -37,9 +37,14 @@ class Linked:
         self.findings.append(Finding(message=message, path=path, subject=subject))
 
     def referred(self, definition: Definition, path: str, kind: type[Some], name: str) -> Some | None:
-        """What ``definition`` refers to at ``path``; where it does not exist, that is noted."""
+        """What ``definition`` refers to at ``path``, of its own company; where it does not exist, that is noted."""
         found = self.get(kind, name)
-        if found is None:
-            hint = nearest(name, [known.name for known in self.all(kind)])
+        if found is None or found.company != definition.company:
+            hint = nearest(name, self.names(kind, definition.company))
             self.found(definition, path, f"there is no {kind.kind_name} {name!r}{hint}")
+            return None
         return found
+
+    def names(self, kind: type[Definition], company: str) -> frozenset[str]:
+        """The names of the definitions of one kind and company."""
+        return frozenset(some.name for some in self.all(kind) if some.company == company)

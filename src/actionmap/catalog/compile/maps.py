@@ -13,7 +13,7 @@ from actionmap.catalog.rulebook import Cap, CompiledMap, CompiledWebhook, Order
 from actionmap.catalog.schedule import OpeningHours
 from actionmap.catalog.triggers import Compiled
 from actionmap.catalog.windows import Reach
-from actionmap.event import to_millis
+from actionmap.event import VISITOR_ERASED, to_millis
 
 _RANK = {"high": 0, "medium": 1, "low": 2}
 
@@ -32,6 +32,8 @@ def compile_map(
     activation, schedule = action_map.activation, action_map.schedule
     if activation.type != "immediate" and trigger.absence is not None:
         linked.found(action_map, "activation", "a later activation of an absence is refused: make the absence longer")
+    if activation.type != "immediate" and VISITOR_ERASED in trigger.events:
+        linked.found(action_map, "activation", f"at {VISITOR_ERASED} a map fires at once: nothing waits beyond it")
     if webhook is None or compiled is None:
         return None
     return CompiledMap(
@@ -48,7 +50,7 @@ def compile_map(
         schedule=OpeningHours(schedule.timezone, schedule.open, schedule.except_) if schedule else None,
         cap=_cap(action_map),
         holdout_percent=action_map.holdout_percent,
-        exclusive_group=action_map.exclusive_group,
+        exclusive_group=action_map.group,
         waits=activation.type != "immediate",
         delay_ms=None if activation.delay_seconds is None else activation.delay_seconds * 1000,
         absence=trigger.absence,
@@ -71,7 +73,7 @@ def _urls(linked: Linked, action_map: ActionMap, side: str) -> tuple[Test, ...]:
 
 def cap_keys(action_map: ActionMap) -> tuple[str, ...]:
     """What firings of the map may be counted under."""
-    group = action_map.exclusive_group
+    group = action_map.group
     return (action_map.name,) if group is None else (action_map.name, _group_key(group))
 
 
@@ -84,8 +86,8 @@ def _cap(action_map: ActionMap) -> Cap | None:
     if frequency == "every":
         return None
     reach = Reach.of(frequency.per)
-    if frequency.scope == "group" and action_map.exclusive_group is not None:
-        group = action_map.exclusive_group
+    group = action_map.group
+    if frequency.scope == "group" and group is not None:
         return Cap(_group_key(group), frequency.max, frequency.per, reach, group)
     return Cap(action_map.name, frequency.max, frequency.per, reach)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any
@@ -70,8 +71,13 @@ class _Compilation:
         self._changed = {key for key, some in definitions.items() if old.get(key) is not some}.union(self._gone)
         self._segments = frozenset(segment.name for segment in self._linked.all(Segment))
         self._external = frozenset(segment.name for segment in self._linked.all(Segment) if segment.external)
-        #: Segments that are gone, or are assigned by others as they were not: who asks them is compiled anew.
-        self._turned = (self._known.segments.keys() - self._segments) | (self._external ^ self._known.external)
+        self._own_segments: dict[str, frozenset[str]] = {}
+        handed_over = {some.name for some in self._linked.all(Segment) if _company_of(old, some) != some.company}
+        #: Segments that are gone, another company's, or assigned by others as they were not: who asks them is compiled
+        #: anew.
+        self._turned = (
+            (self._known.segments.keys() - self._segments) | (self._external ^ self._known.external) | handed_over
+        )
 
     def run(self) -> Rulebook:
         webhooks = self._webhooks()
@@ -116,8 +122,15 @@ class _Compilation:
         for webhook in self._linked.all(Webhook):
             known = self._known.webhooks.get(webhook.name)
             same = known is not None and not self._is_touched(webhook)
-            compiled[webhook.name] = known if same else compile_webhook(self._linked, webhook)
+            compiled[webhook.name] = known if same else self._numbered(webhook, compile_webhook(self._linked, webhook))
         return compiled
+
+    def _numbered(self, webhook: Webhook, compiled: CompiledWebhook | None) -> CompiledWebhook | None:
+        if compiled is None:
+            return None
+        keys = (webhook.key, f"DataAction/{webhook.data_action}")
+        own, action = (self._versions.get(key, 1) for key in keys)
+        return replace(compiled, versions=(own, action))
 
     def _is_touched(self, webhook: Webhook) -> bool:
         """Whether ``webhook``, or anything that it leads to, has changed."""
@@ -133,11 +146,18 @@ class _Compilation:
 
     def _trigger(self, definition: ActionMap | Segment, trigger: Any, path: str) -> Compiled:
         in_segment, conditions = isinstance(definition, Segment), self._known.conditions
-        compiler = TriggerCompiler(self._segments, self._external, in_segment, conditions=conditions)
+        segments = self._segments_of(definition.company)
+        compiler = TriggerCompiler(segments, self._external, in_segment, conditions=conditions)
         compiled = compiler.compile(trigger, path)
         for where, message in compiler.problems:
             self._linked.found(definition, where, message)
         return compiled
+
+    def _segments_of(self, company: str) -> frozenset[str]:
+        """Names of the segments that definitions of ``company`` may ask."""
+        if company not in self._own_segments:
+            self._own_segments[company] = self._linked.names(Segment, company)
+        return self._own_segments[company]
 
     def _maps(self, webhooks: Mapping[str, CompiledWebhook | None]) -> dict[str, MapPart]:
         parts: dict[str, MapPart] = {}
@@ -193,6 +213,11 @@ class _Compilation:
             if key in self._definitions:
                 total += _hash_of(key, self._definitions[key])
         return total % (1 << _DIGEST_BITS)
+
+
+def _company_of(old: Mapping[str, Definition], some: Definition) -> str:
+    """The company that ``some`` was of."""
+    return old.get(some.key, some).company
 
 
 def _asked_when_left(live: Iterable[CompiledMap]) -> dict[str, tuple[CompiledMap, ...]]:

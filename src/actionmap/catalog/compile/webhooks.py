@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from actionmap.catalog.compile.linked import Linked
-from actionmap.catalog.mappings import compile_fields, compile_mappings, contract_problems
+from actionmap.catalog.contracts import Problem, contract_problems, properties_of
+from actionmap.catalog.mappings import Field, compile_fields, compile_mappings
 from actionmap.catalog.models import DataAction, Definition, Integration, Webhook
 from actionmap.catalog.models.base import seconds
 from actionmap.catalog.models.data_action import Response
 from actionmap.catalog.models.webhook import Retry
+from actionmap.catalog.places import split_base_url
+from actionmap.catalog.rendering import request_of
 from actionmap.catalog.rulebook import CompiledWebhook
+from actionmap.catalog.samples import DELIVERY, fitting, samples
 from actionmap.catalog.templates import (
     BadTemplate,
     BaseUrl,
@@ -23,11 +27,10 @@ from actionmap.catalog.templates import (
     compile_headers,
     compile_params,
     compile_path,
+    used_fields,
 )
 from actionmap.delivery import Capture, RetryPolicy
 from actionmap.errors import Unrenderable
-
-Problem = tuple[str, str]
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
@@ -60,7 +63,17 @@ def compile_webhook(linked: Linked, webhook: Webhook) -> CompiledWebhook | None:
     request, _ = _compile_request(action, integration)
     if request is None:
         return None
-    _check_host(linked, webhook, request.base_url)
+    if not _check_host(linked, webhook, request.base_url):
+        return None
+    compiled = _compiled(webhook, action, integration, request, fields)
+    for where, message in _unrenderable(compiled, action, integration, fields):
+        linked.found(webhook, where, message)
+    return compiled
+
+
+def _compiled(
+    webhook: Webhook, action: DataAction, integration: Integration, request: _Request, fields: tuple[Field, ...]
+) -> CompiledWebhook:
     return CompiledWebhook(
         name=webhook.name,
         integration=action.integration,
@@ -82,6 +95,49 @@ def compile_webhook(linked: Linked, webhook: Webhook) -> CompiledWebhook | None:
         logs_response=webhook.delivery.log_response_body,
         max_body_bytes=integration.limits.max_body_bytes,
     )
+
+
+def _unrenderable(
+    compiled: CompiledWebhook, action: DataAction, integration: Integration, fields: tuple[Field, ...]
+) -> list[Problem]:
+    """That no request can be made of any sample values; nothing where one can, or where it is not sure."""
+    properties, reasons = properties_of(action.contract), []
+
+    def renders(values: Values) -> bool:
+        try:
+            request_of(compiled, values, DELIVERY)
+        except Unrenderable as why:
+            reasons.append(str(why))
+        except UnicodeEncodeError:
+            reasons.append("a value holds half a surrogate pair, which is no UTF-8")
+        else:
+            return True
+        return False
+
+    possible = {field.name: samples(field, properties[field.name]) for field in fields}
+    if renders({name: values[0] for name, values in possible.items()}):
+        return []
+    in_url = fields_in_url(action, integration)
+    if fitting(possible, in_url, renders)[1] or _may_be_dialled(action, integration, fields, in_url):
+        return []
+    static = [field.name for field in fields if field.read is None and field.name in in_url]
+    to_blame = [name for name in possible if reasons[0].startswith(repr(name))] or static
+    where = f"mappings.{to_blame[0]}" if len(to_blame) == 1 else "mappings"
+    return [(where, f"no request can be made of any sample values: {reasons[0]}")]
+
+
+def _may_be_dialled(
+    action: DataAction, integration: Integration, fields: tuple[Field, ...], in_url: Collection[str]
+) -> bool:
+    """Whether a number that is looked up goes through `e164`: which ones pass depends on the country."""
+    has_filter = "e164" in action.request.path or "e164" in integration.base_url
+    return has_filter and any(one.read and one.name in in_url and one.type in ("integer", "number") for one in fields)
+
+
+def fields_in_url(action: DataAction, integration: Integration) -> set[str]:
+    """The contract fields that stand in the path: without a value for each of them there is no request."""
+    path = split_base_url(integration.base_url)[1]
+    return used_fields([action.request.path, path], list(properties_of(action.contract)))
 
 
 def why_not_live(definitions: Mapping[str, Definition], webhook: Webhook) -> str:
@@ -110,7 +166,7 @@ class _Request:
 
 def _compile_request(action: DataAction, integration: Integration | None) -> tuple[_Request | None, list[Problem]]:
     """The request of ``action``, and what is wrong with it, as (path, message)."""
-    fields = list(action.contract.input.get("properties", {}))
+    fields = list(properties_of(action.contract))
     request, problems = action.request, []
 
     def compiled(where: str, compile_: Callable[..., Any], *template: Any) -> Any:
@@ -137,17 +193,19 @@ def _compile_body(action: DataAction, fields: Collection[str]) -> MakeBody | Non
     return compile_body(request.content_type, request.body, fields, own_type=own_type)
 
 
-def _check_host(linked: Linked, webhook: Webhook, base_url: BaseUrl) -> None:
+def _check_host(linked: Linked, webhook: Webhook, base_url: BaseUrl) -> bool:
     """Note where a visitor could choose the host that credentials are sent to, and values that make no host."""
     looked_up = sorted(name for name in base_url.host_fields if webhook.mappings[name].lookup is not None)
     for name in looked_up:
         message = "it stands in the host of the integration's baseUrl, so it is a static value: visitors choose no host"
-        linked.found(webhook, f"mappings.{name}", message)
+        linked.found(webhook, f"mappings.{name}.lookup", message)
     if base_url.host_fields and not looked_up:
         try:
             base_url.host({name: webhook.mappings[name].value for name in base_url.host_fields})
         except Unrenderable as why:
             linked.found(webhook, "mappings", str(why))
+            return False
+    return not looked_up
 
 
 def _retry_policy(retry: Retry) -> RetryPolicy:

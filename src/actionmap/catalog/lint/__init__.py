@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from actionmap.catalog.addresses import Network, static_findings
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.lint import maps, outcomes, references, updates
+from actionmap.catalog.lint import contracts, maps, outcomes, outranked, references, updates
 from actionmap.catalog.lint.ruleset import Ruleset, finding
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions
@@ -36,7 +36,8 @@ def lint(
         # What warns about a set needs one that hangs together.
         return [*error.findings, *findings]
     rules = Ruleset(definitions, now)
-    every = (*maps.RULES, *outcomes.RULES, *references.RULES, *updates.RULES)
+    parts = (maps, outranked, outcomes, references, updates, contracts)
+    every = [rule for part in parts for rule in part.RULES]
     return findings + [found for rule in every for found in rule(rules)]
 
 

@@ -21,7 +21,7 @@ def outcome_of_nothing(rules: Ruleset) -> Iterator[Finding]:
     known = {path: [one.name for one in rules.definitions.values() if isinstance(one, kind)]
              for path, kind in _NAMES.items()}  # fmt: skip
     for one in rules.maps:
-        clauses = rules.triggers[one.key].clauses
+        clauses = rules.trigger_of(one).clauses
         problems = [_unknown_name(clause, known) for clause in clauses]
         if any(problems):
             what = "never fires" if all(problems) else "waits for an outcome that never comes"

@@ -16,7 +16,7 @@ from actionmap.errors import Finding
 def segment_never_true(rules: Ruleset) -> Iterator[Finding]:
     """A segment whose conditions cannot hold together."""
     for segment in rules.segments:
-        problem = contradiction(rules.triggers[segment.key].clauses) if segment.when else ""
+        problem = contradiction(rules.trigger_of(segment).clauses) if segment.when else ""
         if segment.active and problem:
             yield finding(segment, "when", f"never has members: {problem}")
 

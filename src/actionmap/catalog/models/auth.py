@@ -44,29 +44,38 @@ class NoAuth(Model):
     """Requests carry no credentials."""
 
     type: Literal["none"] = "none"
+    """Which authentication."""
 
 
 class BasicAuth(Model):
     """``Authorization: Basic …``."""
 
     type: Literal["basic"]
+    """Which authentication."""
     username: Annotated[Identity, Field(pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    """Who we are to the receiver."""
     password: Secret
+    """The password; shown masked."""
 
 
 class BearerAuth(Model):
     """``Authorization: Bearer …``."""
 
     type: Literal["bearer"]
+    """Which authentication."""
     token: Secret
+    """The token; shown masked."""
 
 
 class ApiKeyAuth(Model):
     """A key in a header of its own."""
 
     type: Literal["apiKey"]
+    """Which authentication."""
     header: HeaderName
+    """The header that carries the key."""
     value: Secret
+    """The key; shown masked."""
 
 
 class OAuth2ClientCredentials(Model):
@@ -77,13 +86,19 @@ class OAuth2ClientCredentials(Model):
     """
 
     type: Literal["oauth2ClientCredentials"]
+    """Which authentication."""
     token_url: Annotated[str, AfterValidator(_check_token_url), Field(examples=["https://login.example.com/token"])]
+    """Where tokens are asked for."""
     client_id: Annotated[Identity, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+    """Who we are to the authorization server."""
     client_secret: Secret
+    """Its secret; shown masked."""
     scope: Annotated[
         str, Field(max_length=1000, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$")
     ] = Field(default="", validate_default=False)
+    """The scopes that are asked for, with spaces between them."""
     client_authentication: Literal["basic", "body"] = "basic"
+    """Where id and secret go."""
 
 
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | ApiKeyAuth | OAuth2ClientCredentials, Field(discriminator="type")]
@@ -102,9 +117,13 @@ class Signing(Model):
     """
 
     scheme: Literal["standardWebhooks", "xHubSignature", "xHubSignature256", "none"]
+    """How requests are signed."""
     secret: Secret | None = None
+    """What they are signed with; shown masked."""
     secrets: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=MOST_SECRETS, strict=False)] | None = None
+    """In place of `secret` while one is being changed, the newest first; shown masked."""
     header: HeaderName | None = None
+    """Where an X-Hub signature stands; without it, in its usual header."""
 
     @property
     def in_use(self) -> tuple[str, ...]:

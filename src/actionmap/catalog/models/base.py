@@ -20,6 +20,10 @@ Name = Annotated[
 ]
 
 
+#: Whose a definition is that names no company.
+DEFAULT_COMPANY = "default"
+
+
 def _check_duration(text: str) -> str:
     if not _DURATION.match(text):
         raise ValueError(f"{text!r} is no duration; write a whole number and s, m, h or d, such as 10m")
@@ -27,7 +31,9 @@ def _check_duration(text: str) -> str:
 
 
 #: ``<integer><s|m|h|d>``, kept as written.
-Duration = Annotated[str, AfterValidator(_check_duration), Field(examples=["10m"])]
+Duration = Annotated[
+    str, AfterValidator(_check_duration), Field(examples=["10m"], json_schema_extra={"pattern": "^[0-9]{1,9}[smhd]$"})
+]
 
 
 def seconds(duration: str) -> int:
@@ -59,12 +65,24 @@ def check_window(window: str) -> str:
 
 
 #: What ends at the current event: the session, all that is remembered of the visitor, or a duration.
-Window = Annotated[str, AfterValidator(check_window), Field(examples=["10m", "session", "lifetime"])]
+Window = Annotated[
+    str,
+    AfterValidator(check_window),
+    Field(
+        examples=["10m", "session", "lifetime"],
+        json_schema_extra={"pattern": "^(session|lifetime|[0-9]{1,9}[smhd])$"},
+    ),
+]
 
 
-def as_object_of(key: str) -> BeforeValidator:
-    """Let ``key``'s value stand for the object: ``activation: immediate`` is ``activation: {type: immediate}``."""
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+def as_object_of(key: str, written: Any) -> BeforeValidator:
+    """Let ``key``'s value stand for the object: ``activation: immediate`` is ``activation: {type: immediate}``.
+
+    ``written``: the type of both, for its schema.
+    """
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=written
+    )
 
 
 class Model(BaseModel):
@@ -76,6 +94,7 @@ class Model(BaseModel):
         strict=True,
         alias_generator=to_camel,
         validate_default=False,
+        use_attribute_docstrings=True,
     )
 
     def as_written(self) -> dict[str, Any]:
@@ -94,7 +113,11 @@ class Definition(Model):
     kind_name: ClassVar[str]
 
     name: Name
+    """What it is called: unique among those of its kind, and never changed."""
+    company: Name = DEFAULT_COMPANY
+    """Whose it is: API keys of a company see and change its own alone."""
     description: str = Field(default="", max_length=2000)
+    """In words for people."""
 
     @property
     def key(self) -> str:

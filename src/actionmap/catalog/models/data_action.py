@@ -39,7 +39,9 @@ class Contract(Model):
     """Input and output of a data action, as JSON Schema; the input is a flat object of scalars."""
 
     input: dict[str, Any]
+    """JSON Schema of what a webhook maps values to: a flat object of scalars."""
     output: dict[str, Any] = {}
+    """JSON Schema of the answer."""
 
 
 class Request(Model):
@@ -50,12 +52,19 @@ class Request(Model):
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "HEAD", "DELETE", "OPTIONS"] = "POST"
+    """The HTTP method."""
     path: Annotated[str, AfterValidator(_check_path), Field(max_length=2000)] = ""
+    """What follows the integration's `baseUrl`."""
     headers: dict[OwnHeaderName, HeaderValue] = {}
+    """Headers beside those that actionmap and HTTP set."""
     params: dict[str, str] = {}
+    """The query."""
     content_type: Literal["json", "xml", "formEncoded", "formData"] = "json"
+    """How the body is written."""
     body: Any = None
+    """The body; without it, the input object."""
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    """How long one attempt may take."""
 
 
 def _check_answer_path(path: str) -> str:
@@ -76,9 +85,13 @@ class Response(Model):
     """
 
     success_statuses: Annotated[tuple[SuccessStatus, ...], Field(min_length=1, strict=False)] = ("2xx",)
+    """The statuses that mean success: `2xx`, or `204`."""
     variables: Annotated[dict[ValueName, AnswerPath], Field(max_length=50)] = {}
+    """Visitor variables, each by its path into the answer."""
     traits: Annotated[dict[ValueName, AnswerPath], Field(max_length=50)] = {}
+    """Visitor traits, each by its path into the answer."""
     on_failure: Annotated[dict[ValueName, str | int | float | bool | None], Field(max_length=50)] = {}
+    """Visitor variables that are set when the delivery is given up."""
 
 
 class DataAction(Definition):
@@ -87,7 +100,12 @@ class DataAction(Definition):
     kind_name: ClassVar[str] = "DataAction"
 
     integration: Name
+    """Where it is sent."""
     state: Literal["draft", "published"] = "draft"
+    """Only a published one is ever sent."""
     contract: Contract
+    """What goes in, and what comes back."""
     request: Request = Request()
+    """The HTTP request."""
     response: Response = Response()
+    """What is made of the answer."""

@@ -50,6 +50,7 @@ class Limits(Model):
     ] = None
     concurrency: Annotated[int, Field(ge=1, le=1000, description="requests in flight, per worker")] = 8
     max_body_bytes: Annotated[int, Field(ge=1, le=10_000_000)] = 32768
+    """How large a body may be; a larger one is not sent."""
 
 
 class Integration(Definition):
@@ -58,10 +59,15 @@ class Integration(Definition):
     kind_name: ClassVar[str] = "Integration"
 
     base_url: Annotated[str, AfterValidator(_check_base_url), Field(examples=["https://crm.example.com"])]
+    """What the URL of each of its data actions begins with."""
     auth: Auth = NoAuth()
+    """How requests are authenticated."""
     signing: Signing = Signing(scheme="none")
+    """How requests are signed."""
     limits: Limits = Limits()
+    """What it is sent at most."""
     active: bool = True
+    """Inactive, its deliveries are held."""
 
     @model_validator(mode="after")
     def _headers_of_their_own(self) -> Self:

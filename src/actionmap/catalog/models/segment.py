@@ -23,13 +23,16 @@ class Segment(Definition):
 
     kind_name: ClassVar[str] = "Segment"
 
-    #: Visitors become members by assignment from outside alone.
     external: bool = False
-    #: None of an external one.
+    """Visitors become members by assignment from outside alone."""
     when: Annotated[Trigger | None, Field(validate_default=True)] = None
+    """What makes a visitor a member; none of an external one."""
     scope: Literal["visitor", "session"] = "visitor"
+    """How long it looks back: as long as the visitor is known, or in its session."""
     expires_after: Annotated[Duration, AfterValidator(_check_expiry)] | None = None
+    """How long a membership lasts; without it, as long as `when` holds."""
     active: bool = True
+    """Inactive, it has no members."""
 
     @field_validator("when")
     @classmethod

@@ -16,9 +16,13 @@ class Mapping(Model):
     """One contract field's source: a static ``value``, or a dynamic ``lookup`` with what to do when it has no value."""
 
     value: Scalar = None
+    """What is always sent."""
     lookup: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """The path of what is sent, such as `visitor.traits.email`."""
     on_missing: Literal["sendNull", "omit", "skip", "default"] | None = None
+    """What is done when the lookup has no value: send null, leave the field out, send nothing at all, or `default`."""
     default: Scalar = None
+    """What is sent when the lookup has no value."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -46,7 +50,9 @@ class Retry(Model):
     schedule: Literal["exponential"] | Annotated[tuple[Duration, ...], Field(min_length=1, strict=False)] = (
         "exponential"
     )
+    """How long after each failure: doubling, or these times, the last one again and again."""
     max_age: Duration = "3d"
+    """How old a delivery may become; then it is given up."""
 
 
 class WebhookDelivery(Model):
@@ -60,11 +66,17 @@ class WebhookDelivery(Model):
     """
 
     retry: Retry = Retry()
+    """How often, and for how long, a failed attempt is repeated."""
     order: Literal["bestEffort", "strict"] = "bestEffort"
+    """Whether a visitor's deliveries to one integration wait for one another."""
     mode: Literal["async", "sync"] = "async"
+    """Whether the visitor's later deliveries wait for this one's first attempt."""
     idempotency_header: OwnHeaderName = "Idempotency-Key"
+    """The header with the delivery's id, which stays the same in every attempt."""
     log_request_body: bool = False
+    """Show people what was sent, also once it was accepted."""
     log_response_body: bool = False
+    """Show people what each attempt was answered."""
 
 
 class Webhook(Definition):
@@ -73,6 +85,10 @@ class Webhook(Definition):
     kind_name: ClassVar[str] = "Webhook"
 
     data_action: Name
+    """What is sent."""
     state: Literal["draft", "published", "archived"] = "draft"
+    """Only a published one is ever sent; an archived one is no more."""
     mappings: dict[str, Mapping] = {}
+    """Where the value of each field of the input contract comes from."""
     delivery: WebhookDelivery = WebhookDelivery()
+    """How its requests are delivered."""

@@ -1,21 +1,24 @@
 #!lua
 -- One batch of one partition: visitors, timers, outbox, dead letters and fence change together, or nothing does.
 -- KEYS: fence, due, owed, settled, dead records by time, dead records, dead deliveries by time, dead deliveries,
---       timers, owed by integration, outcomes, line, places, visitor…
+--       timers, owed by integration, outcomes, line, places, erased visitors to be swept, erasures by time, erasures,
+--       visitor…, erased visitor…
 -- ARGV: expected token, token, offset, revision, stream time, wall clock of it, fingerprint, outbox cap, dead record cap,
 --       visitor ttl ms, now ms, outcomes taken, the last of them as it was read, cap of ordered deliveries of one
---       integration, visitors, timers, deliveries, dead letters, then state per visitor,
+--       integration, visitors, timers, deliveries, dead letters, erased visitors, erasures with these, how long an
+--       erasure is known ms, how many are known, then state per visitor,
 --       (visitor, due or '') per timer, (id, integration, due, payload, visitor, 's' and 'o' as far as it is sync and
---       strict) per delivery, (kind, id, at, payload, outcome or '') per dead letter
+--       strict) per delivery, (kind, id, at, payload, outcome or '') per dead letter, visitor per erased visitor
 -- include: line.lua
-local HEAD, FIXED = 18, 13
+local HEAD, FIXED = 22, 16
 local token, owner, revision = unpack(redis.call('HMGET', KEYS[1], 'tok', 'own', 'rev'))
 local n, t, m, k = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+local e = tonumber(ARGV[19])
 -- An error after the first write would leave half a batch behind, so everything is checked before it.
-if #KEYS ~= FIXED + n or #ARGV ~= HEAD + n + 2 * t + 6 * m + 5 * k then
+if #KEYS ~= FIXED + n + e or #ARGV ~= HEAD + n + 2 * t + 6 * m + 5 * k + e then
   return redis.error_reply('ERR apply: wrong number of keys or arguments')
 end
-for _, at in ipairs({3, 4, 5, 6, 8, 9, 10, 11, 12, 14}) do
+for _, at in ipairs({3, 4, 5, 6, 8, 9, 10, 11, 12, 14, 20, 21, 22}) do
   if not tonumber(ARGV[at]) then return redis.error_reply('ERR apply: argument ' .. at .. ' is no number') end
 end
 local given_up = 0
@@ -83,6 +86,26 @@ if excess > 0 then
     redis.call('ZREM', KEYS[5], id)
     redis.call('HDEL', KEYS[6], id)
   end
+end
+if e > 0 then
+  for i = 1, e do
+    local visitor, number = ARGV[at + i], ARGV[20] - e + i
+    redis.call('DEL', KEYS[FIXED + n + i])
+    redis.call('ZREM', KEYS[9], visitor)
+    redis.call('HSET', KEYS[14], visitor, number)
+    redis.call('ZADD', KEYS[15], ARGV[11], redis.sha1hex(visitor))
+    redis.call('HSET', KEYS[16], redis.sha1hex(visitor), number)
+  end
+  local old = redis.call('ZRANGE', KEYS[15], '-inf', ARGV[11] - ARGV[21], 'BYSCORE', 'LIMIT', 0, 1000)
+  local beyond = math.min(redis.call('ZCARD', KEYS[15]) - ARGV[22], 1000)
+  if #old < beyond then old = redis.call('ZRANGE', KEYS[15], 0, beyond - 1) end
+  if #old > 0 then
+    redis.call('ZREM', KEYS[15], unpack(old))
+    redis.call('HDEL', KEYS[16], unpack(old))
+  end
+  redis.call('PEXPIRE', KEYS[15], ARGV[21])
+  redis.call('PEXPIRE', KEYS[16], ARGV[21])
+  redis.call('HSET', KEYS[1], 'ers', ARGV[20])
 end
 redis.call('HSET', KEYS[1], 'o', ARGV[3], 'tok', ARGV[2], 'rev', ARGV[4], 'st', ARGV[5], 'sta', ARGV[6],
   'fp', ARGV[7], 'at', ARGV[11])

@@ -8,4 +8,4 @@ if ARGV[5] ~= '' then
 end
 redis.call('HDEL', KEYS[1], 'halt', 'res', 'reb')
 redis.call('HINCRBY', KEYS[1], 'ep', 1)
-return redis.call('HMGET', KEYS[1], 'o', 'tok', 'own', 'rev', 'st', 'cid', 'np', 'fp', 'sta', 'halt', 'res', 'reb')
+return redis.call('HMGET', KEYS[1], 'o', 'tok', 'own', 'rev', 'st', 'cid', 'np', 'fp', 'sta', 'halt', 'res', 'reb', 'ers')

@@ -1,0 +1,85 @@
+"""Lists of definitions: filtered, searched, sorted, a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from actionmap.catalog.lifecycle import Entry
+from actionmap.collect.problem import Refusal
+
+_MAX_LISTED = 500
+Sort = Literal["name", "-name", "updatedAt", "-updatedAt"]
+
+
+class Listed(BaseModel):
+    """Which definitions are asked for; what is left out takes all."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    search: str = Field("", description="a part of name or description, in any case")
+    company: str | None = Field(None, description="only those of this company")
+    state: Literal["draft", "published", "archived"] | None = Field(None, description="of webhooks and data actions")
+    active: bool | None = Field(None, description="of integrations, segments and action maps")
+    has_draft: bool | None = Field(None, description="with or without a draft beside what is in force")
+    integration: str | None = Field(None, description="data actions of this integration")
+    data_action: str | None = Field(None, description="webhooks of this data action")
+    webhook: str | None = Field(None, description="action maps of this webhook")
+    sort: Sort = "name"
+    limit: Annotated[int, Field(ge=1, le=_MAX_LISTED)] = 100
+    after: str = Field("", description="`next` of the page before")
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether ``entry`` is one of them."""
+        some: Any = entry.definition
+        action = getattr(some, "action", None)
+        asked = (
+            (self.company, some.company),
+            (self.state, getattr(some, "state", None)),
+            (self.active, getattr(some, "active", None)),
+            (self.has_draft, entry.draft is not None),
+            (self.integration, getattr(some, "integration", None)),
+            (self.data_action, getattr(some, "data_action", None)),
+            (self.webhook, getattr(action, "webhook", None)),
+        )
+        wanted = self.search.lower()
+        is_found = wanted in some.name or wanted in some.description.lower()
+        return is_found and all(want is None or want == has for want, has in asked)
+
+
+def page_of(found: Sequence[Entry], asked: Listed) -> tuple[list[Entry], str | None]:
+    """The page of ``found`` that is asked for, and where the next one begins; None where there is none.
+
+    Raises:
+        Refusal: ``after`` is not what a page before had as ``next``.
+    """
+    is_reversed = asked.sort.startswith("-")
+    by_time = asked.sort.endswith("updatedAt")
+
+    def place(entry: Entry) -> tuple[int, str]:
+        return (entry.at if by_time else 0), entry.definition.name
+
+    rows = sorted(found, key=place, reverse=is_reversed)
+    if asked.after:
+        last = _read_cursor(asked.after)
+        rows = [entry for entry in rows if (place(entry) < last if is_reversed else place(entry) > last)]
+    page = rows[: asked.limit]
+    return page, _cursor(place(page[-1])) if len(rows) > asked.limit else None
+
+
+def _cursor(place: tuple[int, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> tuple[int, str]:
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return msgspec.json.decode(raw, type=tuple[int, str])
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise Refusal(400, "`after` is not the `next` of a page") from None

@@ -1,0 +1,115 @@
+"""All definitions at once, over REST: what `plan`, `apply` and `export` speak."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse
+
+from actionmap.admin.auth import Caller, rights_for
+from actionmap.admin.requests import MAX_SET_BYTES, json_body
+from actionmap.admin.writing import Writer
+from actionmap.catalog.documents import Document
+from actionmap.catalog.lifecycle import Entry
+from actionmap.catalog.parse import Definitions, parse_documents
+from actionmap.catalog.plan import Change, plan
+from actionmap.catalog.versions import entry_after
+from actionmap.collect.problem import Refusal
+from actionmap.errors import DefinitionError, Finding
+from actionmap.registry import Edit
+
+
+def sets_router(writer: Writer) -> APIRouter:
+    """``/api/v1/definitions``."""
+    router = APIRouter(tags=["definitions as code"])
+    registry, guard = writer.registry, writer.guard
+
+    @router.get("/api/v1/definitions", summary="Read all definitions", response_model=dict[str, Any])
+    async def read_all(request: Request) -> JSONResponse:
+        """What is in force; drafts beside it are not part of it."""
+        caller = guard.check_of_company(request, "read")
+        await registry.refresh()
+        seen = [entry.definition for _, entry in sorted(registry.entries.items()) if caller.sees(entry.definition)]
+        written = [{"kind": some.kind_name, **some.as_written()} for some in seen]
+        return JSONResponse({"revision": registry.revision, "definitions": written})
+
+    @router.put("/api/v1/definitions", summary="Make the definitions as given, all or nothing",
+                response_model=dict[str, Any])  # fmt: skip
+    async def put_all(
+        request: Request,
+        prune: Annotated[bool, Query(description="delete what is not given")] = False,
+        dry_run: Annotated[bool, Query(alias="dryRun", description="tell what would change, change nothing")] = False,
+    ) -> JSONResponse:
+        """What is published takes over at once; a state before that becomes a draft beside it."""
+        caller = guard.check_of_company(request, "read" if dry_run else "edit")
+        given = await _read(request, writer, caller)
+        changes: list[Change] = []
+
+        def make() -> Edit:
+            wanted = registry.sealed(given)
+            changes[:] = plan(_own(writer, caller, wanted), wanted, prune=prune)
+            return _edit_of(changes)
+
+        def make_with_rights() -> Edit:
+            edit = make()
+            for key in (*edit.steps, *edit.deleted):
+                guard.check_of_company(request, *rights_for(registry.entries.get(key), edit.steps.get(key)))
+            return edit
+
+        if dry_run:
+            await registry.refresh()
+            await asyncio.to_thread(lambda: registry.check(_after(registry.entries, make())))
+        else:
+            await registry.update(make_with_rights, caller.name)
+        rows = [
+            {"action": change.action, "kind": change.kind, "name": change.name, "diff": list(change.diff)}
+            for change in changes
+        ]
+        return JSONResponse({"revision": registry.revision, "changes": rows})
+
+    @router.post("/api/v1/secrets/rotate", summary="Encrypt stored secrets with the newest key",
+                 response_model=dict[str, Any])  # fmt: skip
+    async def rotate(request: Request) -> JSONResponse:
+        """What is stored with another key than the first of `ACTIONMAP_SECRETS_KEY`; it may be taken out then."""
+        caller = guard.check(request, "publish")
+        return JSONResponse({"integrations": await registry.rotate_secrets(caller.name), "revision": registry.revision})
+
+    return router
+
+
+async def _read(request: Request, writer: Writer, caller: Caller) -> Definitions:
+    body = await json_body(request, MAX_SET_BYTES)
+    if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
+        raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
+    documents = [Document(data=writer.of_company(caller, data)) for data in body["definitions"]]
+    # A large set takes seconds, in which others are answered.
+    definitions, _ = await asyncio.to_thread(parse_documents, documents)
+    return definitions
+
+
+def _own(writer: Writer, caller: Caller, wanted: Definitions) -> dict[str, Entry]:
+    """What the caller may see of the set as it is.
+
+    Raises:
+        DefinitionError: ``wanted`` has names that are somebody else's.
+    """
+    entries = writer.registry.entries
+    taken = [key for key in wanted if key in entries and not caller.sees(entries[key].definition)]
+    if taken:
+        message = "this name is taken by another company; names are unique in an installation"
+        raise DefinitionError([Finding(message=message, path="name", subject=key.replace("/", " ")) for key in taken])
+    return {key: entry for key, entry in entries.items() if caller.sees(entry.definition)}
+
+
+def _edit_of(changes: list[Change]) -> Edit:
+    steps = {change.key: change.step for change in changes if change.step is not None}
+    return Edit(steps, frozenset(change.key for change in changes if change.action == "delete"))
+
+
+def _after(before: Mapping[str, Entry], edit: Edit) -> dict[str, Entry]:
+    """What would be held after ``edit``."""
+    kept = {key: entry for key, entry in before.items() if key not in edit.deleted}
+    return kept | {key: entry_after(before.get(key), step, 0, at=0, by="") for key, step in edit.steps.items()}

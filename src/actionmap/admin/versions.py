@@ -1,0 +1,219 @@
+"""Versions of definitions over REST: listed, shown, compared, restored; and the audit of who changed what."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse
+
+from actionmap.admin.auth import Caller
+from actionmap.admin.definition_json import plain, written
+from actionmap.admin.definitions import PLURALS
+from actionmap.admin.writing import Writer
+from actionmap.catalog.lifecycle import Entry, restored
+from actionmap.catalog.plan import difference
+from actionmap.catalog.versions import AuditEntry, StoredDefinition, former_definition, stored_of
+from actionmap.errors import ActionmapError, NotFound
+from actionmap.event import to_rfc3339
+from actionmap.registry import Edit
+
+_MAX_LISTED = 100
+Number = Annotated[int, Query(ge=1)]
+
+
+def versions_router(writer: Writer) -> APIRouter:
+    """``/api/v1/{kind}/{name}/versions``, and ``/api/v1/audit``."""
+    router = APIRouter()
+    for kind, plural in PLURALS.items():
+        _Routes(writer, kind, plural).add_to(router)
+    _add_audit(router, writer)
+    return router
+
+
+class Versions:
+    """The versions of definitions, for who may see them."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._registry = writer.registry
+
+    async def newest(self, caller: Caller, kind: str, name: str) -> tuple[Entry | None, int]:
+        """What is held of the definition, None when it is deleted, and the number of its last version.
+
+        Raises:
+            NotFound: there never was one that ``caller`` may see.
+        """
+        key = f"{kind}/{name}"
+        await self._registry.refresh()
+        entry = self._registry.entries.get(key)
+        if entry is not None:
+            number = entry.version if caller.sees(entry.definition) else 0
+        else:
+            number = await self._registry.last_version(key)
+            former = (await self._registry.former(key, [number])).get(number) if number else None
+            number = number if former is not None and caller.sees(former_definition(former)) else 0
+        if not number:
+            raise NotFound(f"there is no {kind} {name!r}, and never was")
+        return entry, number
+
+    async def some(self, kind: str, name: str, numbers: list[int]) -> list[StoredDefinition]:
+        """Those of the versions ``numbers`` that are kept."""
+        key = f"{kind}/{name}"
+        entry = self._registry.entries.get(key)
+        found = await self._registry.former(key, numbers)
+        if entry is not None and entry.version in numbers:
+            found[entry.version] = stored_of(entry)
+        return [found[number] for number in numbers if number in found]
+
+    async def one(self, kind: str, name: str, number: int) -> StoredDefinition:
+        """The version ``number``.
+
+        Raises:
+            NotFound: it is not kept.
+        """
+        found = await self.some(kind, name, [number])
+        if not found:
+            raise NotFound(f"{kind} {name!r} has no version {number}")
+        return found[0]
+
+
+class _Routes:
+    """The routes of one kind."""
+
+    def __init__(self, writer: Writer, kind: str, plural: str) -> None:
+        self._writer = writer
+        self._guard = writer.guard
+        self._versions = Versions(writer)
+        self._kind = kind
+        self._plural = plural
+
+    def add_to(self, router: APIRouter) -> None:
+        tags: list[str | Enum] = [self._plural]
+        base = f"/api/v1/{self._plural}/{{name}}/versions"
+
+        def route(path: str, call: Any, method: str, summary: str, operation: str) -> None:
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
+                                 operation_id=f"{operation}-{self._plural}", response_class=JSONResponse)  # fmt: skip
+
+        route(base, self.list, "GET", f"List the versions of {self._kind}", "list-versions-of")
+        route(f"{base}/{{number}}", self.get, "GET", f"Show a version of {self._kind}", "get-version-of")
+        route(f"{base}/{{number}}/diff", self.diff, "GET", f"Compare versions of {self._kind}", "compare-versions-of")
+        route(f"{base}/{{number}}/restore", self.restore, "POST", f"Restore a version of {self._kind}",
+              "restore-version-of")  # fmt: skip
+
+    async def list(
+        self,
+        request: Request,
+        name: str,
+        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
+        before: Annotated[int | None, Query(ge=1, description="`next` of the page before")] = None,
+    ) -> JSONResponse:
+        """The versions, the newest first: each write of the definition is one, also after it was deleted."""
+        caller = self._guard.check_of_company(request, "read")
+        entry, newest = await self._versions.newest(caller, self._kind, name)
+        last = min(newest, before - 1 if before else newest)
+        numbers = list(range(last, max(0, last - limit), -1))
+        found = await self._versions.some(self._kind, name, numbers)
+        following = numbers[-1] if numbers and numbers[-1] > 1 else None
+        return JSONResponse({"items": [_shown(some, entry) for some in found], "next": following})
+
+    async def get(self, request: Request, name: str, number: int) -> JSONResponse:
+        """One version."""
+        caller = self._guard.check_of_company(request, "read")
+        entry, _ = await self._versions.newest(caller, self._kind, name)
+        return JSONResponse(_shown(await self._versions.one(self._kind, name, number), entry))
+
+    async def diff(self, request: Request, name: str, number: int, to: Number | None = None) -> JSONResponse:
+        """What is different from the version `number` to the version `to`, without which it is the newest one."""
+        caller = self._guard.check_of_company(request, "read")
+        _, newest = await self._versions.newest(caller, self._kind, name)
+        one = await self._versions.one(self._kind, name, number)
+        other = await self._versions.one(self._kind, name, to or newest)
+        lines = difference(former_definition(one), former_definition(other))
+        return JSONResponse({"from": one.version, "to": other.version, "diff": list(lines)})
+
+    async def restore(self, request: Request, name: str, number: int) -> JSONResponse:
+        """Bring a version back: as the draft of a webhook or data action, else at once. It becomes the newest one."""
+        caller = self._guard.check_of_company(request, "edit")
+        await self._versions.newest(caller, self._kind, name)
+        former = former_definition(await self._versions.one(self._kind, name, number))
+
+        def make() -> Edit:
+            entry = self._writer.registry.entries.get(former.key)
+            if entry is not None:
+                self._writer.check_version(request, entry, None)
+            return self._writer.edit(request, entry, restored(entry, former))
+
+        await self._writer.registry.update(make, caller.name)
+        entry = self._writer.find(caller, self._kind, name)
+        return JSONResponse(written(entry), headers={"ETag": f'"{entry.version}"'})
+
+
+def _shown(some: StoredDefinition, entry: Entry | None) -> dict[str, Any]:
+    return {
+        "version": some.version,
+        "at": to_rfc3339(some.at) if some.at else None,
+        "by": some.by or None,
+        "action": some.action,
+        "isInForce": entry is not None and entry.in_force == some.version,
+        "definition": _content(some),
+    }
+
+
+def _content(some: StoredDefinition | None) -> dict[str, Any] | None:
+    """What a version said; None where this version of actionmap does not read it any more."""
+    try:
+        return None if some is None else plain(former_definition(some))
+    except ActionmapError:
+        return None
+
+
+def _add_audit(router: APIRouter, writer: Writer) -> None:
+    versions = Versions(writer)
+
+    @router.get("/api/v1/audit", summary="Who changed which definition, and how", tags=["audit"],
+                response_model=dict[str, Any])  # fmt: skip
+    async def audit(
+        request: Request,
+        kind: str | None = None,
+        name: str | None = None,
+        by: Annotated[str | None, Query(description="the name of an API key")] = None,
+        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 50,
+        before: Annotated[str, Query(description="`next` of the page before", pattern=r"^(\d+-\d+)?$")] = "",
+    ) -> JSONResponse:
+        """The newest changes first, with what was before and after. The newest 100,000 are kept."""
+        caller = writer.guard.check_of_company(request, "read")
+        rows: list[dict[str, Any]] = []
+        following: str | None = before
+
+        def is_asked(some: AuditEntry) -> bool:
+            of_caller = caller.company in (None, some.company)
+            return of_caller and kind in (None, some.kind) and name in (None, some.name) and by in (None, some.by)
+
+        while following is not None and len(rows) < limit:
+            found = await writer.registry.audit(before=following, limit=_MAX_LISTED)
+            following = found[-1][0] if len(found) == _MAX_LISTED else None
+            for id_, some in found:
+                if len(rows) == limit:
+                    following = rows[-1]["id"]
+                    break
+                if is_asked(some):
+                    rows.append({"id": id_, **await _audited(versions, some)})
+        return JSONResponse({"items": rows, "next": following})
+
+
+async def _audited(versions: Versions, some: AuditEntry) -> dict[str, Any]:
+    numbers = [number for number in (some.before, some.after) if number]
+    found = {one.version: one for one in await versions.some(some.kind, some.name, numbers)}
+    return {
+        "at": to_rfc3339(some.at),
+        "by": some.by or None,
+        "action": some.action,
+        "kind": some.kind,
+        "name": some.name,
+        "company": some.company,
+        "before": _content(found.get(some.before)),
+        "after": _content(found.get(some.after)),
+        "versions": {"before": some.before or None, "after": some.after or None},
+    }
