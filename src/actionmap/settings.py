@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="the keys the server accepts: KEY:right+right, or KEY:right+right@company, separated by commas",
     )
-    api_rate: float = Field(100, gt=0, description="requests a second that one API key may make to the admin API")
+    api_rate: float = Field(1_000, gt=0, description="requests a second that one API key may make to the admin API")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)] = Field(
         (), description="origins whose pages may use the API from a browser, such as https://admin.example.com"
     )

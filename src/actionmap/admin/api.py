@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from functools import cache
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from pydantic.json_schema import models_json_schema
+from fastapi import APIRouter, Depends, FastAPI, Path, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
@@ -14,13 +14,16 @@ from actionmap import __version__
 from actionmap.admin.auth import ApiKeys
 from actionmap.admin.definitions import definitions_router
 from actionmap.admin.deliveries import dead_letters_router, deliveries_router
+from actionmap.admin.describe import body, complete, operation, refer
 from actionmap.admin.errors import install
 from actionmap.admin.explain import Known, explain_router
 from actionmap.admin.golive import golive_router
 from actionmap.admin.integrations import integration_states_router, states_of
 from actionmap.admin.keys import keys_router
 from actionmap.admin.replay import Replays, replay_router
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.requests import Guard, body_of
+from actionmap.admin.schemas.definitions import definition_schemas
+from actionmap.admin.schemas.operations import STATUS, Resumed, ResumePolicy, ShownStatus
 from actionmap.admin.sets import sets_router
 from actionmap.admin.simulate import simulate_router
 from actionmap.admin.status import AskHealth, AskLogEnds, ops_router, status_of
@@ -28,8 +31,8 @@ from actionmap.admin.versions import versions_router
 from actionmap.admin.visitors import visitors_router
 from actionmap.admin.webhooks import webhooks_router
 from actionmap.admin.writing import Writer
-from actionmap.catalog.models import KINDS, Integration
-from actionmap.collect.problem import Refusal
+from actionmap.catalog.models import Integration
+from actionmap.collect.problem import Refusal, documented
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
 from actionmap.decide import Policy
@@ -39,6 +42,14 @@ from actionmap.golive import Survey
 from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
+
+Partition = Annotated[int, Path(ge=0, le=2**31 - 1, description="Its number, counted from 0.")]
+_STATUS = operation("`read`", refer(ShownStatus), STATUS)
+_RESUME = operation(
+    "`publish`", refer(Resumed), {"partition": 3, "policy": "continue"}, problems=(404, 422),
+    reads=body(refer(ResumePolicy), {"policy": "continue"}),
+    own=[documented(409, "It is not halted.", "partition 3 is not halted")],
+)  # fmt: skip
 
 
 def create_api(
@@ -110,16 +121,7 @@ def _application(description: str) -> FastAPI:
     app = FastAPI(title="actionmap", version=__version__, description=description, docs_url=None, redoc_url=None)
     install(app)
     describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        _, schemas = models_json_schema(
-            [(model, "validation") for model in KINDS.values()], ref_template="#/components/schemas/{model}"
-        )
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = cache(lambda: complete(describe(), definition_schemas()))  # type: ignore[method-assign]
     return app
 
 
@@ -128,26 +130,19 @@ def _status_router(
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
-    @router.get("/api/v1/status", summary="How far each partition is", response_model=dict[str, Any])
+    @router.get("/api/v1/status", summary="How far each partition is", **_STATUS)
     async def status(request: Request) -> JSONResponse:
+        """With the health of this process, and how each integration is doing."""
         guard.check(request, "read")
         found = await status_of(store, partitions, await health(), log_ends)
         named = [some for _, some in sorted(registry.definitions.items()) if isinstance(some, Integration)]
         return JSONResponse(found | {"integrations": await states_of(store.integrations, named, Editions(registry))})
 
-    @router.post(
-        "/api/v1/partitions/{partition}/resume",
-        summary="Tell a halted partition how to go on",
-        responses={409: {"description": "It is not halted"}},
-        response_model=dict[str, Any],
-    )
-    async def resume(request: Request, partition: int) -> JSONResponse:
-        """Body: ``{"policy": "continue"}`` or ``{"policy": "rebuild"}``; its worker does so within seconds."""
+    @router.post("/api/v1/partitions/{partition}/resume", summary="Tell a halted partition how to go on", **_RESUME)
+    async def resume(request: Request, partition: Partition) -> JSONResponse:
+        """Its worker does so within seconds."""
         guard.check(request, "publish")
-        body = await json_body(request)
-        policy = body.get("policy") if isinstance(body, dict) else None
-        if policy not in ("continue", "rebuild"):
-            raise Refusal(400, 'the body is {"policy": "continue"} or {"policy": "rebuild"}')
+        policy = (await body_of(request, ResumePolicy)).policy
         if not 0 <= partition < partitions:
             raise Refusal(404, f"there is no partition {partition}; they are counted from 0 to {partitions - 1}")
         if not await store.resume(partition, policy):

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from actionmap.admin.definition_json import Written, written
+from actionmap.admin.described_definitions import PATCH_TYPES, Described
 from actionmap.admin.listing import Listed, page_of
-from actionmap.admin.requests import json_body
+from actionmap.admin.requests import body_of, json_body
+from actionmap.admin.schemas.definitions import Duplicate
 from actionmap.admin.writing import Writer, names_in, without_read_only
 from actionmap.catalog import lifecycle
 from actionmap.catalog.documents import Document
 from actionmap.catalog.lifecycle import Entry, Step, saved
-from actionmap.catalog.models import KINDS, Definition
+from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError
@@ -31,6 +33,7 @@ PLURALS = {
     "ActionMap": "action-maps",
 }
 Transition = Callable[[Entry], Step | None]
+Name = Annotated[str, Path(description="What the definition is called.")]
 _SWITCHES: dict[str, Transition] = {
     "activate": lambda entry: lifecycle.switched(entry, active=True),
     "deactivate": lambda entry: lifecycle.switched(entry, active=False),
@@ -43,7 +46,6 @@ _VERBS: dict[str, dict[str, Transition]] = {
     "Segment": _SWITCHES,
     "ActionMap": _SWITCHES,
 }
-_PATCH_TYPES = ("application/json", "application/merge-patch+json")
 
 
 def definitions_router(writer: Writer) -> APIRouter:
@@ -67,27 +69,26 @@ class _Routes:
     def add_to(self, router: APIRouter) -> None:
         tags: list[str | Enum] = [self._plural]
         base, one = f"/api/v1/{self._plural}", f"/api/v1/{self._plural}/{{name}}"
-        article = "an" if self._kind[0] in "AI" else "a"
-        schema = {"$ref": f"#/components/schemas/{KINDS[self._kind].__name__}"}
-        body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+        some = f"{'an' if self._kind[0] in 'AI' else 'a'} {self._kind}"
+        said = Described(self._kind)
 
-        def route(path: str, call: Callable[..., Any], method: str, summary: str, **more: Any) -> None:
-            operation = f"{summary.split(maxsplit=1)[0].lower()}-{self._plural}"
-            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
-                                 operation_id=more.pop("operation_id", operation),
-                                 response_class=JSONResponse, **more)  # fmt: skip
+        def route(path: str, call: Callable[..., Any], method: str, summary: str, described: dict[str, Any]) -> None:
+            operation_id = f"{summary.split(maxsplit=1)[0].lower()}-{self._plural}"
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags, operation_id=operation_id,
+                                 response_class=JSONResponse, **described)  # fmt: skip
 
-        route(base, self.list, "GET", f"List {self._plural}")
-        route(base, self.create, "POST", f"Create {article} {self._kind}", status_code=201, openapi_extra=body)
-        route(one, self.get, "GET", f"Get {article} {self._kind}")
-        route(one, self.replace, "PUT", f"Replace {article} {self._kind}", openapi_extra=body)
-        route(one, self.patch, "PATCH", f"Patch {article} {self._kind}")
-        route(one, self.delete, "DELETE", f"Delete {article} {self._kind}", status_code=204)
-        route(f"{one}/duplicate", self.duplicate, "POST", f"Duplicate {article} {self._kind}", status_code=201)
+        route(base, self.list, "GET", f"List {self._plural}", said.listed)
+        route(base, self.create, "POST", f"Create {some}", said.created)
+        route(one, self.get, "GET", f"Get {some}", said.got)
+        route(one, self.replace, "PUT", f"Replace {some}", said.replaced)
+        route(one, self.patch, "PATCH", f"Patch {some}", said.patched)
+        route(one, self.delete, "DELETE", f"Delete {some}", said.deleted)
+        route(f"{one}/duplicate", self.duplicate, "POST", f"Duplicate {some}", said.duplicated)
         for verb, transition in _VERBS[self._kind].items():
-            route(f"{one}/{verb}", self._verb(verb, transition), "POST", f"{verb.capitalize()} {article} {self._kind}")
+            described = said.stepped(_right_of(verb))
+            route(f"{one}/{verb}", self._verb(verb, transition), "POST", f"{verb.capitalize()} {some}", described)
         if "publish" in _VERBS[self._kind]:
-            route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {article} {self._kind}")
+            route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {some}", said.stepped("edit"))
 
     async def list(self, request: Request, asked: Annotated[Listed, Query()]) -> JSONResponse:
         """A page of definitions, filtered, searched and sorted."""
@@ -101,7 +102,7 @@ class _Routes:
         page, following = page_of(found, asked)
         return JSONResponse({"items": [written(entry) for entry in page], "next": following, "total": len(found)})
 
-    async def get(self, request: Request, name: str) -> JSONResponse:
+    async def get(self, request: Request, name: Name) -> JSONResponse:
         """One definition as it is in force, with the draft beside it, and its version as ETag."""
         caller = self._guard.check_of_company(request, "read")
         await self._registry.refresh()
@@ -124,7 +125,7 @@ class _Routes:
         await self._registry.update(make, caller.name)
         return _answer(self._writer.find(caller, self._kind, definition.name), 201)
 
-    async def replace(self, request: Request, name: str) -> JSONResponse:
+    async def replace(self, request: Request, name: Name) -> JSONResponse:
         """Replace a definition as a whole; of a published webhook or data action it becomes the draft beside it.
 
         With `If-Match`, or `version` in the body, only if it still has that version.
@@ -141,16 +142,16 @@ class _Routes:
 
         return await self._change(request, name, make, expected=expected, is_blind=True)
 
-    async def patch(self, request: Request, name: str) -> JSONResponse:
+    async def patch(self, request: Request, name: Name) -> JSONResponse:
         """Change some fields (JSON Merge Patch, RFC 7396): null removes one.
 
         Of a published webhook or data action it changes the draft beside it, and publishes that with
         `"state": "published"`.
         """
         caller = self._guard.check_of_company(request, "edit")
-        patch = await json_body(request, types=_PATCH_TYPES)
+        patch = await json_body(request, types=PATCH_TYPES)
         if not isinstance(patch, dict):
-            raise Refusal(400, "a patch is an object with the fields that change")
+            raise Refusal(400, "a patch is an object with the fields that change", path="body")
         expected = patch.pop("version", None)
         patch = self._writer.of_company(caller, names_in(without_read_only(patch), name))
 
@@ -160,7 +161,7 @@ class _Routes:
 
         return await self._change(request, name, make, expected=expected, is_blind=True)
 
-    async def delete(self, request: Request, name: str) -> Response:
+    async def delete(self, request: Request, name: Name) -> Response:
         """Delete a definition that nothing refers to; its versions are kept."""
         caller = self._guard.check_of_company(request, "edit")
 
@@ -176,26 +177,24 @@ class _Routes:
             raise Refusal(409, f"{self._kind} {name!r} is used by {', '.join(users)}") from None
         return Response(status_code=204)
 
-    async def duplicate(self, request: Request, name: str) -> JSONResponse:
+    async def duplicate(self, request: Request, name: Name) -> JSONResponse:
         """Copy it under another name, as a draft or inactive. Body: `{"name": …}`."""
         caller = self._guard.check_of_company(request, "edit")
-        body = await json_body(request)
-        if not isinstance(body, dict) or not isinstance(body.get("name"), str) or len(body) > 1:
-            raise Refusal(400, 'the body is {"name": "…"}, the name of the duplicate')
+        wanted = await body_of(request, Duplicate)
         await self._registry.refresh()
         found = self._writer.find(caller, self._kind, name).newest
-        copy = lifecycle.duplicate(found, body["name"])
+        copy = lifecycle.duplicate(found, wanted.name)
         return await self._create(request, parse_definition(Document(data=copy.as_stored()), self._kind), "duplicate")
 
-    async def discard(self, request: Request, name: str) -> JSONResponse:
+    async def discard(self, request: Request, name: Name) -> JSONResponse:
         """Forget the draft beside what is in force; it is kept as a version."""
         self._guard.check_of_company(request, "edit")
         return await self._change(request, name, lifecycle.discarded)
 
     def _verb(self, verb: str, transition: Transition) -> Callable[..., Any]:
-        right = "edit" if verb == "deactivate" else "publish"
+        right = _right_of(verb)
 
-        async def call(request: Request, name: str) -> JSONResponse:
+        async def call(request: Request, name: Name) -> JSONResponse:
             self._guard.check_of_company(request, right)
             return await self._change(request, name, transition, right=right)
 
@@ -220,6 +219,10 @@ class _Routes:
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)
+
+
+def _right_of(verb: str) -> str:
+    return "edit" if verb == "deactivate" else "publish"
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from heapq import nlargest
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
 from actionmap.admin.delivery_json import State, delivery_json, letter_json, owed_state
+from actionmap.admin.describe import operation, refer
 from actionmap.admin.requests import Guard
+from actionmap.admin.schemas.deliveries import DELIVERY, LETTER, DeliveryList, LetterList, ShownDelivery, ShownLetter
 from actionmap.catalog.models import Integration
 from actionmap.collect.problem import Refusal
 from actionmap.consume.ends import partition_of
@@ -24,18 +26,30 @@ from actionmap.store.protocols import NOT_YET, Store
 #: Among so many owed deliveries (next due first), dead letters (newest first; records are there too) and accepted ones
 #: of each partition those that are asked for are looked for.
 _LOOKED_AT = 2000
+Id = Annotated[str, Path(description="The id of the delivery.")]
+LetterId = Annotated[str, Path(description="`topic/partition/offset` of a record, or the id of a delivery.")]
+_DELIVERIES = operation("`read`", refer(DeliveryList), {"items": [DELIVERY]}, problems=(422,))
+_DELIVERY = operation("`read`", refer(ShownDelivery), DELIVERY, problems=(404,))
+_LETTERS = operation("`read`", refer(LetterList), {"items": [LETTER]}, problems=(422,))
+_LETTER = operation("`read`", refer(ShownLetter), LETTER, problems=(404,))
 _OWED: tuple[State, ...] = ("owed", "waiting", "retrying")
 
 
 class Wanted(BaseModel):
     """Which deliveries are asked for; what is None takes all."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     integration: str | None = None
+    """Only those to this integration."""
     webhook: str | None = None
+    """Only those of this webhook."""
     action_map: str | None = None
+    """Only those of this action map."""
     visitor_id: str | None = None
+    """Only those of this visitor."""
 
     def takes(self, delivery: Delivery) -> bool:
         """Whether ``delivery`` is one of them."""
@@ -53,7 +67,9 @@ class Wanted(BaseModel):
 
 class _Listed(Wanted):
     state: State | None = None
+    """Only those in this state."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    """How many there are at most."""
 
 
 class _Row(NamedTuple):
@@ -131,7 +147,7 @@ def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions
     def shown(row: _Row) -> dict[str, Any]:
         return delivery_json(row.delivery, _integration(registry, row.delivery), row.state, row.due)
 
-    @router.get("/api/v1/deliveries", summary="List deliveries, newest first", response_model=dict[str, Any])
+    @router.get("/api/v1/deliveries", summary="List deliveries, newest first", **_DELIVERIES)
     async def deliveries(request: Request, asked: Annotated[_Listed, Query()]) -> JSONResponse:
         """Of each partition, the 2,000 owed deliveries due next, the newest 2,000 dead letters and the accepted ones
         that are kept are looked at; with `visitorId`, of the visitor's partition.
@@ -140,9 +156,9 @@ def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions
         rows = await known.listed(asked, lambda delivery: is_seen(registry, caller, delivery))
         return JSONResponse({"items": [shown(row) for row in rows]})
 
-    @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery, with its attempts",
-                response_model=dict[str, Any])  # fmt: skip
-    async def delivery(request: Request, id_: str) -> JSONResponse:
+    @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery, with its attempts", **_DELIVERY)
+    async def delivery(request: Request, id_: Id) -> JSONResponse:
+        """Owed, dead, or among the accepted ones that are kept."""
         caller = guard.check_of_company(request, "read")
         row = await known.find(id_)
         if not is_seen(registry, caller, row.delivery):
@@ -159,11 +175,11 @@ def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitio
     def shown(letter: DeadLetter) -> dict[str, Any]:
         return letter_json(letter, _integration(registry, letter.delivery) if letter.delivery else None)
 
-    @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", response_model=dict[str, Any])
+    @router.get("/api/v1/dead-letters", summary="List dead letters, newest first", **_LETTERS)
     async def dead_letters(
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        reason: Annotated[str | None, Query(description="only those with this reason")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many there are at most.")] = 100,
+        reason: Annotated[str | None, Query(description="Only those with this reason.")] = None,
     ) -> JSONResponse:
         """With ``reason``, the newest 2,000 of each partition are looked at."""
         caller = guard.check_of_company(request, "read")
@@ -176,8 +192,9 @@ def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitio
         found.sort(key=lambda letter: letter.at, reverse=True)
         return JSONResponse({"items": [shown(letter) for letter in found[:limit]]})
 
-    @router.get("/api/v1/dead-letters/{id_:path}", summary="Show one dead letter", response_model=dict[str, Any])
-    async def dead_letter(request: Request, id_: str) -> JSONResponse:
+    @router.get("/api/v1/dead-letters/{id_:path}", summary="Show one dead letter", **_LETTER)
+    async def dead_letter(request: Request, id_: LetterId) -> JSONResponse:
+        """A record that was never understood, or a delivery that was given up."""
         caller = guard.check_of_company(request, "read")
         _, letter = await find_letter(store, partitions, id_)
         if not is_seen(registry, caller, letter.delivery):

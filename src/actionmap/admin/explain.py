@@ -7,10 +7,15 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 from starlette.responses import JSONResponse
 
+from actionmap.admin.definitions import Name
+from actionmap.admin.describe import body, many, operation, refer
 from actionmap.admin.replay import ReadRecord
-from actionmap.admin.requests import json_body
+from actionmap.admin.requests import body_of
+from actionmap.admin.schemas import Asked
+from actionmap.admin.schemas.answers import EXPLAINED, Explained
 from actionmap.admin.writing import Writer
 from actionmap.collect.problem import Refusal
 from actionmap.consume.ends import partition_of
@@ -23,10 +28,27 @@ from actionmap.process import wall_clock
 from actionmap.store.protocols import Store
 from actionmap.visitor import Visitor, decode_visitor
 
-_BODY = 'the body is {"events": [{"eventName": …, "visitorId": …, …}, …]}, of one visitor, the last one is explained'
+_ONE_VISITOR = "the events are of one visitor, the last one is explained"
 _MAX_EVENTS = 1000
+Events = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=_MAX_EVENTS)]
 
-VisitorId = Annotated[str, Query(alias="visitorId", description="the visitor, as now, by its latest event")]
+VisitorId = Annotated[str, Query(alias="visitorId", description="The visitor, as now, by its latest event.")]
+
+
+class GivenEvents(Asked):
+    """Events of one visitor, in their order."""
+
+    events: Events
+    """As they would be sent; the last one is explained, those before it have made the visitor what it is."""
+
+
+_ONE = {"answer": refer(Explained), "example": EXPLAINED}
+_ALL = {"answer": many(refer(Explained)), "example": [EXPLAINED]}
+_EVENTS = body(refer(GivenEvents), {"events": [{"eventName": "pricing_viewed", "visitorId": "c-7f3a"}]})
+_ONE_AS_NOW = operation("`read`", **_ONE, problems=(404, 422))
+_ALL_AS_NOW = operation("`read`", **_ALL, problems=(404, 422))
+_ONE_OF_EVENTS = operation("`read`", **_ONE, reads=_EVENTS, problems=(404, 422))
+_ALL_OF_EVENTS = operation("`read`", **_ALL, reads=_EVENTS, problems=(422,))
 
 
 def explain_router(writer: Writer, policy: Policy, known: Known) -> APIRouter:
@@ -48,32 +70,36 @@ def explain_router(writer: Writer, policy: Policy, known: Known) -> APIRouter:
         names = {name for name, entry in entries.items() if entry is None or caller.sees(entry.definition)}
         return [one.as_json() for one in found if one.action_map in names]
 
-    @router.get("/api/v1/action-maps/{name}/explain", summary="Explain one map by a visitor as now",
-                response_model=dict[str, Any])  # fmt: skip
-    async def one_of_visitor(request: Request, name: str, visitor_id: VisitorId) -> JSONResponse:
+    @router.get("/api/v1/action-maps/{name}/explain", summary="Explain one map by a visitor as now", **_ONE_AS_NOW)
+    async def one_of_visitor(request: Request, name: Name, visitor_id: VisitorId) -> JSONResponse:
+        """By the visitor's latest event, with what is remembered of it. Nothing is changed or sent."""
         found = await explainer(request, name)
         return _answer(found.of_visitor(name, *await known.visitor(visitor_id)).as_json())
 
-    @router.post("/api/v1/action-maps/{name}/explain", summary="Explain one map for events that are given",
-                 response_model=dict[str, Any])  # fmt: skip
-    async def one_of_event(request: Request, name: str) -> JSONResponse:
+    @router.post(
+        "/api/v1/action-maps/{name}/explain", summary="Explain one map for events that are given", **_ONE_OF_EVENTS
+    )
+    async def one_of_event(request: Request, name: Name) -> JSONResponse:
         """Body: ``{"events": […]}`` of one visitor; the last one is explained. Nothing is changed or sent."""
         found = await explainer(request, name)
-        return _answer(found.of_event(name, *await known.event(found, await json_body(request))).as_json())
+        asked = await body_of(request, GivenEvents)
+        return _answer(found.of_event(name, *await known.event(found, asked.events)).as_json())
 
-    @router.get("/api/v1/explain", summary="Explain all active maps by a visitor as now, the nearest first",
-                response_model=list[dict[str, Any]])  # fmt: skip
+    @router.get(
+        "/api/v1/explain", summary="Explain all active maps by a visitor as now, the nearest first", **_ALL_AS_NOW
+    )
     async def all_of_visitor(request: Request, visitor_id: VisitorId) -> JSONResponse:
+        """By the visitor's latest event, with what is remembered of it. Nothing is changed or sent."""
         found = await explainer(request)
         asked = await known.visitor(visitor_id)
         return _answer(seen(request, await asyncio.to_thread(found.all_of_visitor, *asked)))
 
     @router.post("/api/v1/explain", summary="Explain all active maps for events that are given, the nearest first",
-                 response_model=list[dict[str, Any]])  # fmt: skip
+                 **_ALL_OF_EVENTS)  # fmt: skip
     async def all_of_event(request: Request) -> JSONResponse:
         """Body: ``{"events": […]}`` of one visitor; the last one is explained. Nothing is changed or sent."""
         found = await explainer(request)
-        asked = await known.event(found, await json_body(request))
+        asked = await known.event(found, (await body_of(request, GivenEvents)).events)
         # Of a hundred thousand maps it takes seconds, in which others are answered.
         return _answer(seen(request, await asyncio.to_thread(found.all_of_event, *asked)))
 
@@ -103,9 +129,13 @@ class Known:
             )
         return visitor, event
 
-    async def event(self, explainer: Explainer, body: Any) -> tuple[Event, Visitor | None, int]:
-        """The last event of ``body``, its visitor as the others have made it, and the stream time then."""
-        *earlier, event = _events(body)
+    async def event(self, explainer: Explainer, given: list[dict[str, Any]]) -> tuple[Event, Visitor | None, int]:
+        """The last of the events, its visitor as the others have made it, and the stream time then.
+
+        Raises:
+            Refusal: one is no event, or not of the same visitor.
+        """
+        *earlier, event = _events(given)
         return event, *explainer.before(event, earlier, await self._stored(event.visitor_id))
 
     async def _stored(self, visitor_id: str) -> Visitor | None:
@@ -120,16 +150,13 @@ def _answer(value: Any) -> JSONResponse:
     return JSONResponse(msgspec.to_builtins(value))
 
 
-def _events(body: Any) -> list[Event]:
-    given = body.get("events") if isinstance(body, dict) else None
-    if not isinstance(given, list) or not 0 < len(given) <= _MAX_EVENTS:
-        raise Refusal(400, _BODY)
+def _events(given: list[dict[str, Any]]) -> list[Event]:
     events = []
     for number, one in enumerate(given):
         try:
             events.append(given_event(one, number, wall_clock()))
         except Rejected as why:
-            raise Refusal(400, f"events.{number}: {why.reason}: {why.detail}") from None
+            raise Refusal(400, f"{why.reason}: {why.detail}", path=f"body.events.{number}") from None
     if len({event.visitor_id for event in events}) > 1:
-        raise Refusal(400, _BODY)
+        raise Refusal(400, _ONE_VISITOR, path="body.events")
     return events

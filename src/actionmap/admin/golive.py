@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
+from actionmap.admin.describe import many, operation, refer
 from actionmap.admin.requests import Guard
+from actionmap.admin.schemas.answers import GO_LIVE, GoLiveAnswer
 from actionmap.catalog.models import ActionMap
 from actionmap.catalog.parse import nearest
 from actionmap.errors import NotFound
 from actionmap.golive import Survey, active_maps
 from actionmap.registry import Registry
 
-Probe = Annotated[bool, Query(description="connect to where the maps lead, sending nothing; takes the right `publish`")]
+Probe = Annotated[
+    bool, Query(description="Connect to where the maps lead, sending nothing; takes the right `publish`.")
+]
+MapName = Annotated[str, Path(description="What the action map is called.")]
+_RIGHT = "`read`, and with `probe` also `publish`"
+_ONE = operation(_RIGHT, refer(GoLiveAnswer), GO_LIVE, problems=(404, 422))
+_ALL = operation(_RIGHT, many(refer(GoLiveAnswer)), [GO_LIVE], problems=(422,))
 
 
 def golive_router(survey: Survey, guard: Guard) -> APIRouter:
@@ -27,8 +35,8 @@ def golive_router(survey: Survey, guard: Guard) -> APIRouter:
     def caller_of(request: Request, probe: bool) -> Caller:
         return guard.check_of_company(request, *(("read", "publish") if probe else ("read",)))
 
-    @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", response_model=dict[str, Any])
-    async def check_one(request: Request, name: str, probe: Probe = False) -> JSONResponse:
+    @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", **_ONE)
+    async def check_one(request: Request, name: MapName, probe: Probe = False) -> JSONResponse:
         """Would it really fire? Each failing check with its fix."""
         caller = caller_of(request, probe)
         await registry.refresh()
@@ -36,7 +44,7 @@ def golive_router(survey: Survey, guard: Guard) -> APIRouter:
         [found] = await survey.check([name], probe=probe)
         return JSONResponse(found.as_json())
 
-    @router.get("/api/v1/go-live", summary="Check all active action maps", response_model=list[dict[str, Any]])
+    @router.get("/api/v1/go-live", summary="Check all active action maps", **_ALL)
     async def check_all(request: Request, probe: Probe = False) -> JSONResponse:
         """As for one, of each active map, by name."""
         caller = caller_of(request, probe)

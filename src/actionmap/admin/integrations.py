@@ -9,10 +9,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.definitions import Name
+from actionmap.admin.describe import body, many, operation, refer
+from actionmap.admin.requests import Guard, body_of
+from actionmap.admin.schemas.operations import INTEGRATION_STATE, Pause, ShownIntegrationState
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import nearest
-from actionmap.collect.problem import Refusal
 from actionmap.deliver.reported import Reported, reported
 from actionmap.errors import NotFound
 from actionmap.event import to_rfc3339
@@ -21,7 +23,12 @@ from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.integrations import UNKNOWN, Hold, IntegrationState, IntegrationStore
 
-MAX_REASON = 200
+_STATE = {"answer": refer(ShownIntegrationState), "example": INTEGRATION_STATE}
+_STATES = operation("`read`", many(refer(ShownIntegrationState)), [INTEGRATION_STATE])
+_SWITCH = operation("`publish`", **_STATE, problems=(404,))
+_PAUSE = operation(
+    "`publish`", **_STATE, reads=body(refer(Pause), {"reason": "their maintenance"}), problems=(404, 422)
+)
 #: Which edition of an integration is in force, by its name.
 EditionOf = Callable[[str], str]
 
@@ -31,8 +38,7 @@ def integration_states_router(survey: Survey, store: IntegrationStore, guard: Gu
     router = APIRouter(tags=["operations"])
     registry = survey.registry
 
-    @router.get("/api/v1/integration-states", summary="How each integration is doing",
-                response_model=list[dict[str, Any]])  # fmt: skip
+    @router.get("/api/v1/integration-states", summary="How each integration is doing", **_STATES)
     async def states(request: Request) -> JSONResponse:
         """What each is meant to be (`intendedState`), and what it is (`reportedState`)."""
         caller = guard.check_of_company(request, "read")
@@ -44,29 +50,26 @@ def integration_states_router(survey: Survey, store: IntegrationStore, guard: Gu
         [row] = await states_of(store, [integration], survey.edition)
         return JSONResponse(row)
 
-    @router.post("/api/v1/integrations/{name}/pause", summary="Hold the deliveries of an integration",
-                 response_model=dict[str, Any])  # fmt: skip
-    async def pause(request: Request, name: str) -> JSONResponse:
+    @router.post("/api/v1/integrations/{name}/pause", summary="Hold the deliveries of an integration", **_PAUSE)
+    async def pause(request: Request, name: Name) -> JSONResponse:
         """Action maps go on firing; what they owe waits until `resume`, up to the webhook's `maxAge`."""
         integration = await _known(registry, name, guard.check_of_company(request, "publish"))
-        body = await json_body(request)
-        reason = body.get("reason", "") if isinstance(body, dict) else None
-        if not isinstance(reason, str) or len(reason) > MAX_REASON:
-            raise Refusal(400, f'the body is {{"reason": "…"}}, of up to {MAX_REASON} characters')
-        await store.hold(name, Hold("paused", wall_clock(), reason))
+        asked = await body_of(request, Pause)
+        await store.hold(name, Hold("paused", wall_clock(), asked.reason))
         return await state_of(integration)
 
     @router.post("/api/v1/integrations/{name}/resume", summary="Let the deliveries of an integration go out again",
-                 response_model=dict[str, Any])  # fmt: skip
-    async def resume(request: Request, name: str) -> JSONResponse:
+                 **_SWITCH)  # fmt: skip
+    async def resume(request: Request, name: Name) -> JSONResponse:
         """Whatever held them: a pause, or that the integration had failed for days."""
         integration = await _known(registry, name, guard.check_of_company(request, "publish"))
         await store.release(name)
         return await state_of(integration)
 
-    @router.post("/api/v1/integrations/{name}/test", summary="Connect to an integration, sending it no request",
-                 response_model=dict[str, Any])  # fmt: skip
-    async def test(request: Request, name: str) -> JSONResponse:
+    @router.post(
+        "/api/v1/integrations/{name}/test", summary="Connect to an integration, sending it no request", **_SWITCH
+    )
+    async def test(request: Request, name: Name) -> JSONResponse:
         """Asks DNS, connects and shakes hands by TLS from the server, within five seconds; where an access token is
         needed, one is asked for. What came of it is the `reportedState`.
         """

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Request
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from actionmap.admin.auth import ApiKeys, Caller
+from actionmap.admin.describe import body, operation, refer
 from actionmap.admin.requests import Guard, body_of
+from actionmap.admin.schemas import Asked
+from actionmap.admin.schemas.operations import KEY, KeyList, MadeKey
 from actionmap.catalog.models import Name
 from actionmap.collect.problem import Refusal
 from actionmap.errors import NotFound
@@ -20,14 +23,24 @@ from actionmap.settings import ApiKey, Right, hash_of_key
 from actionmap.store.api_keys import ApiKeyStore, StoredApiKey
 
 
-class NewKey(BaseModel):
+class NewKey(Asked):
     """The key that is asked for."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$", examples=["deploy-pipeline"])]
+    """What it is called in the audit; no other key is."""
     rights: Annotated[list[Right], Field(min_length=1, examples=[["read", "edit"]])]
-    company: Annotated[Name | None, Field(description="whose definitions it may see and change; null: of all")] = None
+    """What it may do: no more than the key that makes it."""
+    company: Name | None = None
+    """Whose definitions it may see and change; null: of all, or of the company of the key that makes it."""
+
+
+KeyName = Annotated[str, Path(description="What the key is called.")]
+_LIST = operation("`publish`", refer(KeyList), {"items": [KEY]})
+_MAKE = operation(
+    "`publish`", refer(MadeKey), {**KEY, "key": "am_4f1c…"}, status=201,
+    reads=body(refer(NewKey), {"name": "deploy-pipeline", "rights": ["read", "edit"]}), problems=(409, 422),
+)  # fmt: skip
+_REVOKE = operation("`publish`", None, status=204, problems=(404,))
 
 
 async def refresh_keys(keys: ApiKeys, store: ApiKeyStore) -> None:
@@ -44,14 +57,14 @@ def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
     """``/api/v1/api-keys``. A key makes, sees and revokes only what may do no more than itself."""
     router = APIRouter(tags=["api keys"])
 
-    @router.get("/api/v1/api-keys", summary="List API keys", response_model=dict[str, Any])
+    @router.get("/api/v1/api-keys", summary="List API keys", **_LIST)
     async def list_(request: Request) -> JSONResponse:
         """Those that were made here; those of the server's settings are not listed."""
         caller = guard.check_of_company(request, "publish")
         found = sorted((await store.all()).values(), key=lambda some: some.name)
         return JSONResponse({"items": [_shown(some) for some in found if caller.company in (None, some.company)]})
 
-    @router.post("/api/v1/api-keys", summary="Make an API key", status_code=201, response_model=dict[str, Any])
+    @router.post("/api/v1/api-keys", summary="Make an API key", **_MAKE)
     async def create(request: Request) -> JSONResponse:
         """The answer alone shows the key: it is kept as a hash."""
         caller = guard.check_of_company(request, "publish")
@@ -66,8 +79,8 @@ def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
         await refresh_keys(keys, store)
         return JSONResponse({**_shown(kept), "key": key}, 201)
 
-    @router.delete("/api/v1/api-keys/{name}", summary="Revoke an API key", status_code=204)
-    async def revoke(request: Request, name: str) -> Response:
+    @router.delete("/api/v1/api-keys/{name}", summary="Revoke an API key", **_REVOKE)
+    async def revoke(request: Request, name: KeyName) -> Response:
         """It is refused from now on; by other servers within a second."""
         caller = guard.check_of_company(request, "publish")
         found = [some for some in (await store.all()).values() if some.name == name]

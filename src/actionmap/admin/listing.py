@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,17 +23,21 @@ class Listed(BaseModel):
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
-    search: str = Field("", description="a part of name or description, in any case")
-    company: str | None = Field(None, description="only those of this company")
-    state: Literal["draft", "published", "archived"] | None = Field(None, description="of webhooks and data actions")
-    active: bool | None = Field(None, description="of integrations, segments and action maps")
-    has_draft: bool | None = Field(None, description="with or without a draft beside what is in force")
-    integration: str | None = Field(None, description="data actions of this integration")
-    data_action: str | None = Field(None, description="webhooks of this data action")
-    webhook: str | None = Field(None, description="action maps of this webhook")
-    sort: Sort = "name"
-    limit: Annotated[int, Field(ge=1, le=_MAX_LISTED)] = 100
-    after: str = Field("", description="`next` of the page before")
+    search: str = Field("", description="A part of name or description, in any case.")
+    company: str | None = Field(None, description="Only those of this company.")
+    state: Literal["draft", "published", "archived"] | None = Field(
+        None, description="Of webhooks and data actions: only those in this state."
+    )
+    active: bool | None = Field(
+        None, description="Of integrations, segments and action maps: only those that are, or are not."
+    )
+    has_draft: bool | None = Field(None, description="With or without a draft beside what is in force.")
+    integration: str | None = Field(None, description="Data actions of this integration.")
+    data_action: str | None = Field(None, description="Webhooks of this data action.")
+    webhook: str | None = Field(None, description="Action maps of this webhook.")
+    sort: Sort = Field("name", description="The order; `-` turns it around.")
+    limit: int = Field(100, ge=1, le=_MAX_LISTED, description="How many there are on a page.")
+    after: str = Field("", description="`next` of the page before.")
 
     def takes(self, entry: Entry) -> bool:
         """Whether ``entry`` is one of them."""
@@ -82,4 +86,4 @@ def _read_cursor(text: str) -> tuple[int, str]:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return msgspec.json.decode(raw, type=tuple[int, str])
     except (binascii.Error, ValueError, msgspec.DecodeError):
-        raise Refusal(400, "`after` is not the `next` of a page") from None
+        raise Refusal(400, "`after` is not the `next` of a page", path="query.after") from None

@@ -9,12 +9,21 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec.structs import replace
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.responses import JSONResponse
 
 from actionmap.admin.deliveries import Wanted, find_letter
-from actionmap.admin.requests import Guard, json_body
+from actionmap.admin.describe import body, operation, refer
+from actionmap.admin.requests import Guard, body_of, json_body
+from actionmap.admin.schemas.deliveries import (
+    REPLAYED_DELIVERIES,
+    REPLAYED_LETTERS,
+    FoundDeliveries,
+    ReplayedDeliveries,
+    ReplayedLetters,
+    ReplayIds,
+)
 from actionmap.collect.problem import Refusal
 from actionmap.collect.producer import EventProducer, Stored
 from actionmap.consume.parse import REPLAY_HEADER, Record, Replay
@@ -22,8 +31,6 @@ from actionmap.delivery import DeadLetter, Delivery
 from actionmap.process import wall_clock
 from actionmap.store.protocols import Store
 
-#: Ids taken by one request.
-_AT_ONCE = 1000
 #: Dead deliveries looked at in one step.
 _PAGE = 500
 #: So many deliveries of one integration may be owed in a partition for more of its dead ones to be added: what is
@@ -84,21 +91,30 @@ def anew(delivery: Delivery, due: int) -> Delivery:
     return replace(delivery, attempts=0, last_error=None, owed_at=due)
 
 
-class _Place(BaseModel):
-    """How far a replay of many has come: dead deliveries of ``partition`` that were looked at, and stay."""
+class ReplayedUpTo(BaseModel):
+    """How far a replay of many has come."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     partition: Annotated[int, Field(ge=0)] = 0
+    """Of the events topic."""
     passed: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    #: Those that died later, in milliseconds since 1970, are left: a receiver that still refuses buries them again.
+    """Dead deliveries of it that were looked at, and stay."""
     until: Annotated[int, Field(ge=0)]
+    """Those that died later, in milliseconds since 1970, are left: a receiver that still refuses buries them again."""
 
 
-class _Asked(Wanted):
+class DeliveryReplay(Wanted):
+    """Which dead deliveries are owed again, and how fast."""
+
     per_second: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = 50.0
-    #: When the first one is due, in milliseconds since 1970; now at the earliest.
+    """How many become due in a second."""
     due_from: int = 0
-    after: _Place | None = None
+    """When the first one is due, in milliseconds since 1970; now at the earliest."""
+    after: ReplayedUpTo | None = None
+    """`after` of the answer before; without it, from the beginning."""
     dry_run: bool = False
+    """Say how many there are, change nothing."""
 
 
 class _Found(NamedTuple):
@@ -113,7 +129,7 @@ class _Step(NamedTuple):
 
     replayed: int
     #: Where it goes on; None: there are no more.
-    next: _Place | None
+    next: ReplayedUpTo | None
     #: Nothing more is added before those that are owed go.
     waits: bool = False
 
@@ -135,9 +151,9 @@ class PacedReplay:
                 counted.update(one.was_rendered for one in letters if one.delivery and asked.takes(one.delivery))
         return _Found(counted[True], counted[False])
 
-    async def some(self, asked: _Asked, due_from: int, now: int) -> _Step:
+    async def some(self, asked: DeliveryReplay, due_from: int, now: int) -> _Step:
         """Owe some more of them again, due from ``due_from`` on at the pace that is asked, and not too far ahead."""
-        after = asked.after or _Place(until=now)
+        after = asked.after or ReplayedUpTo(until=now)
         partition, passed = after.partition, after.passed
         most = max(0, int((now + _FARTHEST_MS - due_from) * asked.per_second / 1000))
         while partition < self._partitions:
@@ -152,7 +168,7 @@ class PacedReplay:
             replayed = await self._store.revive(partition, due, now=now)
             passed += seen - len(wanted)
             if wanted or seen < len(letters):
-                place = _Place(partition=partition, passed=passed, until=after.until)
+                place = ReplayedUpTo(partition=partition, passed=passed, until=after.until)
                 return _Step(replayed, place, waits=not wanted)
         return _Step(0, None)
 
@@ -170,13 +186,22 @@ def _with_room(letters: list[DeadLetter], asked: Wanted, owed: dict[str, int], m
     return wanted, len(letters)
 
 
+_REPLAY = operation(
+    "`publish`", refer(ReplayedLetters), REPLAYED_LETTERS, reads=body(refer(ReplayIds), {"ids": ["website-events/3/17"]}),
+    problems=(422,),
+)  # fmt: skip
+_REPLAY_MANY = operation(
+    "`publish`", {"anyOf": [refer(ReplayedDeliveries), refer(FoundDeliveries)]}, REPLAYED_DELIVERIES,
+    reads=body(refer(DeliveryReplay), {"integration": "crm", "perSecond": 50}), problems=(422,),
+)  # fmt: skip
+
+
 def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays) -> APIRouter:
     """``/api/v1/dead-letters/replay`` and ``/api/v1/deliveries/replay``."""
     router = APIRouter(tags=["dead letters"])
     paced = PacedReplay(store, partitions)
 
-    @router.post("/api/v1/dead-letters/replay", summary="Bring dead letters back to where they fell out",
-                 response_model=dict[str, Any])  # fmt: skip
+    @router.post("/api/v1/dead-letters/replay", summary="Bring dead letters back to where they fell out", **_REPLAY)
     async def replay(request: Request) -> JSONResponse:
         """Body: ``{"ids": [...]}``, at most 1,000: a record goes into the topic again, a delivery into the outbox.
 
@@ -184,7 +209,7 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
         """
         guard.check(request, "publish")
         rows = []
-        for id_ in _ids(await json_body(request)):
+        for id_ in dict.fromkeys((await body_of(request, ReplayIds)).ids):
             try:
                 problem = await replays.replay(*await find_letter(store, partitions, id_))
             except Refusal as refusal:
@@ -192,8 +217,7 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
             rows.append({"id": id_, "replayed": not problem, "detail": problem})
         return JSONResponse({"items": rows})
 
-    @router.post("/api/v1/deliveries/replay", summary="Owe many dead deliveries again, paced",
-                 response_model=dict[str, Any])  # fmt: skip
+    @router.post("/api/v1/deliveries/replay", summary="Owe many dead deliveries again, paced", **_REPLAY_MANY)
     async def replay_many(request: Request) -> JSONResponse:
         """Body: `integration`, `webhook`, `actionMap`, `visitorId` (those given narrow it down), `perSecond` (50), and
         of the answer before `dueFrom` and `after`, until `after` is null. With `dryRun` nothing is changed: the answer
@@ -221,11 +245,11 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
     return router
 
 
-def _asked(body: Any, latest: int) -> _Asked:
-    if not isinstance(body, dict):
-        raise Refusal(400, _BODY)
+def _asked(given: Any, latest: int) -> DeliveryReplay:
+    if not isinstance(given, dict):
+        raise Refusal(400, _BODY, path="body")
     try:
-        asked = _Asked.model_validate(body)
+        asked = DeliveryReplay.model_validate(given)
     except ValidationError as error:
         raise Refusal(400, "; ".join(map(_told, error.errors()))) from None
     if asked.due_from > latest:
@@ -239,10 +263,3 @@ def _told(error: ErrorDetails) -> str:
     if error["loc"][0] == "after":
         return f"{path}: {_PLACE}"
     return f"{path}: {'there is no such field' if error['type'] == 'extra_forbidden' else error['msg']}"
-
-
-def _ids(body: Any) -> list[str]:
-    ids = body.get("ids") if isinstance(body, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids) or not 0 < len(ids) <= _AT_ONCE:
-        raise Refusal(400, f'the body is {{"ids": ["…"]}} with at least one and at most {_AT_ONCE:,} ids')
-    return list(dict.fromkeys(ids))

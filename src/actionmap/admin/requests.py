@@ -111,7 +111,7 @@ async def json_body(request: Request, max_bytes: int = MAX_BODY_BYTES, types: Co
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"the body is no JSON: {error}") from None
+        raise Refusal(400, f"the body is no JSON: {error}", path="body") from None
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -127,4 +127,5 @@ async def body_of(request: Request, model: type[Body]) -> Body:
     try:
         return model.model_validate(await json_body(request))
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False, include_input=False)) from None
+        errors = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from None

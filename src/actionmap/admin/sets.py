@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller, rights_for
+from actionmap.admin.describe import body, operation, refer
 from actionmap.admin.requests import MAX_SET_BYTES, json_body
+from actionmap.admin.schemas.changes import (
+    APPLIED,
+    HELD_SET,
+    ROTATED,
+    SET,
+    AppliedSet,
+    DefinitionSet,
+    HeldSet,
+    RotatedSecrets,
+)
 from actionmap.admin.writing import Writer
 from actionmap.catalog.documents import Document
 from actionmap.catalog.lifecycle import Entry
@@ -19,7 +30,15 @@ from actionmap.catalog.plan import Change, plan
 from actionmap.catalog.versions import entry_after
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError, Finding
+from actionmap.process import collector_paused
 from actionmap.registry import Edit
+
+_READ = operation("`read`", refer(HeldSet), HELD_SET)
+_PUT = operation(
+    "`edit`, and `publish` besides where what is live changes; with `dryRun`, `read`", refer(AppliedSet), APPLIED,
+    reads=body(refer(DefinitionSet), SET), problems=(409, 422),
+)  # fmt: skip
+_ROTATE = operation("`publish`", refer(RotatedSecrets), ROTATED, problems=(409, 422))
 
 
 def sets_router(writer: Writer) -> APIRouter:
@@ -27,7 +46,7 @@ def sets_router(writer: Writer) -> APIRouter:
     router = APIRouter(tags=["definitions as code"])
     registry, guard = writer.registry, writer.guard
 
-    @router.get("/api/v1/definitions", summary="Read all definitions", response_model=dict[str, Any])
+    @router.get("/api/v1/definitions", summary="Read all definitions", **_READ)
     async def read_all(request: Request) -> JSONResponse:
         """What is in force; drafts beside it are not part of it."""
         caller = guard.check_of_company(request, "read")
@@ -36,12 +55,11 @@ def sets_router(writer: Writer) -> APIRouter:
         written = [{"kind": some.kind_name, **some.as_written()} for some in seen]
         return JSONResponse({"revision": registry.revision, "definitions": written})
 
-    @router.put("/api/v1/definitions", summary="Make the definitions as given, all or nothing",
-                response_model=dict[str, Any])  # fmt: skip
+    @router.put("/api/v1/definitions", summary="Make the definitions as given, all or nothing", **_PUT)
     async def put_all(
         request: Request,
-        prune: Annotated[bool, Query(description="delete what is not given")] = False,
-        dry_run: Annotated[bool, Query(alias="dryRun", description="tell what would change, change nothing")] = False,
+        prune: Annotated[bool, Query(description="Delete what is not given.")] = False,
+        dry_run: Annotated[bool, Query(alias="dryRun", description="Tell what would change, change nothing.")] = False,
     ) -> JSONResponse:
         """What is published takes over at once; a state before that becomes a draft beside it."""
         caller = guard.check_of_company(request, "read" if dry_run else "edit")
@@ -49,8 +67,9 @@ def sets_router(writer: Writer) -> APIRouter:
         changes: list[Change] = []
 
         def make() -> Edit:
-            wanted = registry.sealed(given)
-            changes[:] = plan(_own(writer, caller, wanted), wanted, prune=prune)
+            with collector_paused():
+                wanted = registry.sealed(given)
+                changes[:] = plan(_own(writer, caller, wanted), wanted, prune=prune)
             return _edit_of(changes)
 
         def make_with_rights() -> Edit:
@@ -70,8 +89,7 @@ def sets_router(writer: Writer) -> APIRouter:
         ]
         return JSONResponse({"revision": registry.revision, "changes": rows})
 
-    @router.post("/api/v1/secrets/rotate", summary="Encrypt stored secrets with the newest key",
-                 response_model=dict[str, Any])  # fmt: skip
+    @router.post("/api/v1/secrets/rotate", summary="Encrypt stored secrets with the newest key", **_ROTATE)
     async def rotate(request: Request) -> JSONResponse:
         """What is stored with another key than the first of `ACTIONMAP_SECRETS_KEY`; it may be taken out then."""
         caller = guard.check(request, "publish")
@@ -81,13 +99,19 @@ def sets_router(writer: Writer) -> APIRouter:
 
 
 async def _read(request: Request, writer: Writer, caller: Caller) -> Definitions:
-    body = await json_body(request, MAX_SET_BYTES)
-    if not isinstance(body, dict) or not isinstance(body.get("definitions"), list):
-        raise Refusal(400, 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}')
-    documents = [Document(data=writer.of_company(caller, data)) for data in body["definitions"]]
+    given = await json_body(request, MAX_SET_BYTES)
+    if not isinstance(given, dict) or not isinstance(given.get("definitions"), list):
+        message = 'the body is {"definitions": [{"kind": …, "name": …, …}, …]}'
+        raise Refusal(400, message, path="body.definitions")
+    documents = [Document(data=writer.of_company(caller, data)) for data in given["definitions"]]
     # A large set takes seconds, in which others are answered.
-    definitions, _ = await asyncio.to_thread(parse_documents, documents)
+    definitions, _ = await asyncio.to_thread(_parsed, documents)
     return definitions
+
+
+def _parsed(documents: Sequence[Document]) -> tuple[Definitions, Mapping[str, Document]]:
+    with collector_paused():
+        return parse_documents(documents)
 
 
 def _own(writer: Writer, caller: Caller, wanted: Definitions) -> dict[str, Entry]:

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
+from actionmap.admin.describe import body, operation, refer
 from actionmap.admin.requests import body_of
+from actionmap.admin.schemas import Shown
+from actionmap.admin.schemas.deliveries import FIRING, ShownFiring
 from actionmap.admin.writing import Writer
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.documents import Document
@@ -35,98 +37,71 @@ MOST_EVENTS, MOST_FIRINGS = 10_000, 10_000
 _AT_ONCE = 2
 
 
-_EVENTS = (
-    "as they would be sent, each with its timestamp, as one partition in this order; one without an id is "
-    "simulate/0/<its place, from 1>"
-)
-_DEFINITIONS = "the whole set, each with its kind; without them, what is in force on the server"
-_AGAINST = "with definitions: show what fires differently from what is in force on the server"
-
-
-class _Camel(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
-
-
-class Asked(_Camel):
+class SimulationRequest(BaseModel):
     """What is to be simulated."""
 
-    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_EVENTS, description=_EVENTS)]
-    definitions: Annotated[list[dict[str, Any]] | None, Field(description=_DEFINITIONS)] = None
-    against: Annotated[Literal["server"] | None, Field(description=_AGAINST)] = None
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-
-class ShownFiring(_Camel):
-    """One firing, as `simulate --format jsonl` prints it; secrets are masked."""
-
-    action_map: str
-    visitor_id: str
-    event_id: str
-    at: Annotated[str, Field(description="event time, or the timer's due time")]
-    request: dict[str, Any]
+    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_EVENTS)]
+    """As they would be sent, each with its timestamp, as one partition in this order; one without an id is
+    `simulate/0/<its place, from 1>`."""
+    definitions: list[dict[str, Any]] | None = None
+    """The whole set, each with its kind; without them, what is in force on the server."""
+    against: Literal["server"] | None = None
+    """With definitions: show what fires differently from what is in force on the server."""
 
 
 class ShownDifference(ShownFiring):
     """A firing that two sets of definitions do not have in common."""
 
     change: Literal["appears", "disappears", "changes"]
+    """What the given definitions do to it."""
 
 
-class ShownCoverage(_Camel):
+class ShownCoverage(Shown):
     """For how many of a map's firings a lookup had a value."""
 
     action_map: str
+    """The action map."""
     field: str
+    """The field of the input contract."""
     lookup: str
+    """The path."""
     found: int
+    """For how many firings there was a value."""
     firings: int
+    """How many firings there were."""
 
 
-class Simulated(_Camel):
+class Simulated(Shown):
     """What a simulation has found."""
 
     events: int
-    outcomes: Annotated[dict[str, int], Field(description="what became of the events: judged, late, duplicate …")]
-    firings: Annotated[list[ShownFiring], Field(description="by time, then in the order of the events")]
-    verdicts: Annotated[dict[str, dict[str, int]], Field(description="action map → reason → how often")]
+    """How many events there were."""
+    outcomes: dict[str, int]
+    """What became of the events: judged, late, duplicate …"""
+    firings: list[ShownFiring]
+    """By time, then in the order of the events."""
+    verdicts: dict[str, dict[str, int]]
+    """Action map → reason → how often."""
     coverage: list[ShownCoverage]
-    differences: Annotated[list[ShownDifference] | None, Field(description="null without `against`")]
+    """For each lookup, whether it had values."""
+    differences: list[ShownDifference] | None
+    """What fires differently; null without `against`."""
 
 
-_FIRING = {
-    "actionMap": "pricing-hot-lead", "visitorId": "c-7f3a", "eventId": "simulate/0/1", "at": "2026-11-21T19:15:00.123Z",
-    "request": {"method": "POST", "url": "https://crm.example.com/leads", "headers": {"webhook-id": "am1_…"},
-                "body": '{"email":"a@b.example"}'},
-}  # fmt: skip
 _EXAMPLE = {
-    "events": 1, "outcomes": {"judged": 1}, "firings": [_FIRING], "verdicts": {"pricing-hot-lead": {"fired": 1}},
-    "coverage": [{"actionMap": "pricing-hot-lead", "field": "email", "lookup": "visitor.traits.email", "found": 1,
+    "events": 1, "outcomes": {"judged": 1}, "firings": [FIRING], "verdicts": {"hot-lead": {"fired": 1}},
+    "coverage": [{"actionMap": "hot-lead", "field": "email", "lookup": "visitor.traits.email", "found": 1,
                   "firings": 1}],
-    "differences": [{"change": "appears", **_FIRING}],
+    "differences": [{"change": "appears", **FIRING}],
 }  # fmt: skip
-_BODY = {"required": True, "content": {"application/json": {
-    "schema": Asked.model_json_schema(), "example": {"events": [EVENT_EXAMPLE]},
-}}}  # fmt: skip
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": _EXAMPLE}}},
-    400: documented("The body is no JSON.", title="Bad Request", status=400, detail="the body is no JSON: …"),
-    401: documented("No API key, or one that nobody knows.", title="Unauthorized", status=401,
-                    detail="send an API key: Authorization: Bearer <key>"),
-    403: documented("The key lacks the right `read`.", title="Forbidden", status=403,
-                    detail="this key has no right to read"),
-    408: documented("The body came too slowly.", title="Request Timeout", status=408,
-                    detail="the body did not come within 10 s"),
-    413: documented("The body is too large.", title="Request Entity Too Large", status=413,
-                    detail="the body is larger than 16,777,216 bytes"),
-    415: documented("Not declared as JSON.", title="Unsupported Media Type", status=415,
-                    detail="send JSON, as Content-Type: application/json"),
-    422: documented("Events or definitions are wrong, each with its path; or they lead to too many firings.",
-                    title="Unprocessable Entity", status=422, detail="1 finding(s): no-timestamp: …",
-                    errors=[{"subject": "", "path": "events.0", "message": "no-timestamp: …"}]),
-    429: documented("Too many requests; see Retry-After.", title="Too Many Requests", status=429,
-                    detail="too many requests; wait as Retry-After says"),
-    503: documented("The store does not answer.", title="Service Unavailable", status=503,
-                    detail="Redis does not answer"),
-}  # fmt: skip
+_SIMULATE = operation(
+    "`read`", refer(Simulated), _EXAMPLE, reads=body(refer(SimulationRequest), {"events": [EVENT_EXAMPLE]}),
+    own=[documented(422, "Events or definitions are wrong, each with its path; or they lead to too many firings.",
+                    "1 finding(s): no-timestamp: …",
+                    errors=[{"subject": "", "path": "events.0", "message": "no-timestamp: …"}])],
+)  # fmt: skip
 
 
 def simulate_router(writer: Writer, policy: Policy) -> APIRouter:
@@ -134,14 +109,15 @@ def simulate_router(writer: Writer, policy: Policy) -> APIRouter:
     router = APIRouter(tags=["simulate"])
     turns = asyncio.Semaphore(_AT_ONCE)
 
-    @router.post("/api/v1/simulate", summary="Show what would fire over events, sending nothing",
-                 response_model=Simulated, responses=_RESPONSES, openapi_extra={"requestBody": _BODY})  # fmt: skip
+    @router.post("/api/v1/simulate", summary="Show what would fire over events, sending nothing", **_SIMULATE)
     async def simulated(request: Request) -> JSONResponse:
         """The same decisions as live, in event time; what waits at the end runs out."""
         caller = writer.guard.check_of_company(request, "read")
-        asked = await body_of(request, Asked)
+        asked = await body_of(request, SimulationRequest)
         if asked.against and asked.definitions is None:
-            raise Refusal(400, "against compares definitions that are given with those of the server")
+            raise Refusal(
+                400, "against compares definitions that are given with those of the server", path="body.against"
+            )
         for data in asked.definitions or ():
             writer.of_company(caller, data)
         await writer.registry.refresh()
@@ -152,7 +128,7 @@ def simulate_router(writer: Writer, policy: Policy) -> APIRouter:
     return router
 
 
-def _simulated(asked: Asked, writer: Writer, caller: Caller, policy: Policy) -> dict[str, Any]:
+def _simulated(asked: SimulationRequest, writer: Writer, caller: Caller, policy: Policy) -> dict[str, Any]:
     definitions, rulebook = _given(asked) if asked.definitions is not None else _in_force(writer, caller)
     made = _run(asked, rulebook, policy)
     changes = None
@@ -176,7 +152,7 @@ def _shown(delivery: Delivery, rulebook: Rulebook) -> dict[str, Any]:
     return firing(delivery, rulebook.integrations.get(delivery.integration))
 
 
-def _given(asked: Asked) -> tuple[Mapping[str, Definition], Rulebook]:
+def _given(asked: SimulationRequest) -> tuple[Mapping[str, Definition], Rulebook]:
     definitions, _ = parse_documents(Document(data=data) for data in asked.definitions or ())
     return definitions, compile_rulebook(definitions)
 
@@ -191,7 +167,7 @@ def _in_force(writer: Writer, caller: Caller) -> tuple[Mapping[str, Definition],
     return seen, compile_rulebook(seen, versions=versions)
 
 
-def _run(asked: Asked, rulebook: Rulebook, policy: Policy) -> Simulation:
+def _run(asked: SimulationRequest, rulebook: Rulebook, policy: Policy) -> Simulation:
     firings = 0
 
     def count(_: Event, decision: Decision) -> None:

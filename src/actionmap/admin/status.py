@@ -9,8 +9,10 @@ from fastapi import APIRouter
 from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from actionmap.admin.describe import refer
+from actionmap.admin.schemas.operations import HEALTH, Alive, ShownHealth
 from actionmap.errors import Unreachable
 from actionmap.event import to_rfc3339
 from actionmap.store.durability import Guarantees
@@ -33,30 +35,38 @@ class Health(Struct, frozen=True):
 
 
 AskHealth = Callable[[], Awaitable[Health]]
+_Responses = dict[int | str, dict[str, Any]]
+_NOT_READY = {**HEALTH, "status": "not ready", "problems": ["Redis does not answer"]}
+_LIVE: _Responses = {200: {"content": {"application/json": {"schema": refer(Alive), "example": {"status": "alive"}}}}}
+_READY: _Responses = {
+    200: {"content": {"application/json": {"schema": refer(ShownHealth), "example": HEALTH}}},
+    503: {"description": "It cannot; `problems` says why.",
+          "content": {"application/json": {"schema": refer(ShownHealth), "example": _NOT_READY}}},
+}  # fmt: skip
+_METRICS: _Responses = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "actionmap_definitions_revision 17.0"}}}
+}
 
 
 def ops_router(health: AskHealth, metrics: Metrics) -> APIRouter:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/health/live", summary="The process answers", response_model=dict[str, str])
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
+    @router.get("/health/live", summary="The process answers", responses=_LIVE)
+    async def live() -> JSONResponse:
+        """Whatever else does."""
+        return JSONResponse({"status": "alive"})
 
-    @router.get(
-        "/health/ready",
-        summary="The process can do its work",
-        responses={503: {"description": "It cannot; `problems` says why"}},
-        response_model=dict[str, Any],
-    )
+    @router.get("/health/ready", summary="The process can do its work", responses=_READY)
     async def ready() -> JSONResponse:
+        """With what the store promises to keep, and how far the process is."""
         found = await health()
         status = 503 if found.problems else 200
         return JSONResponse(_as_json(found), status)
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response,
-                responses={200: {"content": {"text/plain": {}}}})  # fmt: skip
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=_METRICS)
     async def read_metrics() -> Response:
+        """In the text format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -5,12 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
 from actionmap.admin.definition_json import plain, written
-from actionmap.admin.definitions import PLURALS
+from actionmap.admin.definitions import PLURALS, Name
+from actionmap.admin.describe import operation, refer
+from actionmap.admin.described_definitions import Described
+from actionmap.admin.schemas.changes import AUDIT, AuditPage
 from actionmap.admin.writing import Writer
 from actionmap.catalog.lifecycle import Entry, restored
 from actionmap.catalog.plan import difference
@@ -20,7 +23,10 @@ from actionmap.event import to_rfc3339
 from actionmap.registry import Edit
 
 _MAX_LISTED = 100
-Number = Annotated[int, Query(ge=1)]
+Limit = Annotated[int, Query(ge=1, le=_MAX_LISTED, description="How many there are on a page.")]
+_MOST = 2**53
+Number = Annotated[int, Path(ge=1, le=_MOST, description="The number of a version.")]
+Other = Annotated[int | None, Query(ge=1, le=_MOST, description="The number of the other one; the newest without it.")]
 
 
 def versions_router(writer: Writer) -> APIRouter:
@@ -92,22 +98,24 @@ class _Routes:
         tags: list[str | Enum] = [self._plural]
         base = f"/api/v1/{self._plural}/{{name}}/versions"
 
-        def route(path: str, call: Any, method: str, summary: str, operation: str) -> None:
-            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
-                                 operation_id=f"{operation}-{self._plural}", response_class=JSONResponse)  # fmt: skip
+        one, kind, said = f"{base}/{{number}}", self._kind, Described(self._kind)
 
-        route(base, self.list, "GET", f"List the versions of {self._kind}", "list-versions-of")
-        route(f"{base}/{{number}}", self.get, "GET", f"Show a version of {self._kind}", "get-version-of")
-        route(f"{base}/{{number}}/diff", self.diff, "GET", f"Compare versions of {self._kind}", "compare-versions-of")
-        route(f"{base}/{{number}}/restore", self.restore, "POST", f"Restore a version of {self._kind}",
-              "restore-version-of")  # fmt: skip
+        def route(path: str, call: Any, method: str, summary: str, verb: str, described: dict[str, Any]) -> None:
+            router.add_api_route(path, call, methods=[method], summary=summary, tags=tags,
+                                 operation_id=f"{verb}-of-{self._plural}", response_class=JSONResponse,
+                                 **described)  # fmt: skip
+
+        route(base, self.list, "GET", f"List the versions of {kind}", "list-versions", said.versions)
+        route(one, self.get, "GET", f"Show a version of {kind}", "get-version", said.version)
+        route(f"{one}/diff", self.diff, "GET", f"Compare versions of {kind}", "compare-versions", said.compared)
+        route(f"{one}/restore", self.restore, "POST", f"Restore a version of {kind}", "restore-version", said.restored)
 
     async def list(
         self,
         request: Request,
-        name: str,
-        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
-        before: Annotated[int | None, Query(ge=1, description="`next` of the page before")] = None,
+        name: Name,
+        limit: Limit = 20,
+        before: Annotated[int | None, Query(ge=1, le=_MOST, description="`next` of the page before")] = None,
     ) -> JSONResponse:
         """The versions, the newest first: each write of the definition is one, also after it was deleted."""
         caller = self._guard.check_of_company(request, "read")
@@ -118,13 +126,13 @@ class _Routes:
         following = numbers[-1] if numbers and numbers[-1] > 1 else None
         return JSONResponse({"items": [_shown(some, entry) for some in found], "next": following})
 
-    async def get(self, request: Request, name: str, number: int) -> JSONResponse:
+    async def get(self, request: Request, name: Name, number: Number) -> JSONResponse:
         """One version."""
         caller = self._guard.check_of_company(request, "read")
         entry, _ = await self._versions.newest(caller, self._kind, name)
         return JSONResponse(_shown(await self._versions.one(self._kind, name, number), entry))
 
-    async def diff(self, request: Request, name: str, number: int, to: Number | None = None) -> JSONResponse:
+    async def diff(self, request: Request, name: Name, number: Number, to: Other = None) -> JSONResponse:
         """What is different from the version `number` to the version `to`, without which it is the newest one."""
         caller = self._guard.check_of_company(request, "read")
         _, newest = await self._versions.newest(caller, self._kind, name)
@@ -133,7 +141,7 @@ class _Routes:
         lines = difference(former_definition(one), former_definition(other))
         return JSONResponse({"from": one.version, "to": other.version, "diff": list(lines)})
 
-    async def restore(self, request: Request, name: str, number: int) -> JSONResponse:
+    async def restore(self, request: Request, name: Name, number: Number) -> JSONResponse:
         """Bring a version back: as the draft of a webhook or data action, else at once. It becomes the newest one."""
         caller = self._guard.check_of_company(request, "edit")
         await self._versions.newest(caller, self._kind, name)
@@ -173,13 +181,13 @@ def _add_audit(router: APIRouter, writer: Writer) -> None:
     versions = Versions(writer)
 
     @router.get("/api/v1/audit", summary="Who changed which definition, and how", tags=["audit"],
-                response_model=dict[str, Any])  # fmt: skip
+                operation_id="audit", **operation("`read`", refer(AuditPage), AUDIT, problems=(422,)))  # fmt: skip
     async def audit(
         request: Request,
-        kind: str | None = None,
-        name: str | None = None,
-        by: Annotated[str | None, Query(description="the name of an API key")] = None,
-        limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 50,
+        kind: Annotated[str | None, Query(description="Only of definitions of this kind.")] = None,
+        name: Annotated[str | None, Query(description="Only of definitions called so.")] = None,
+        by: Annotated[str | None, Query(description="Only those by the API key with this name.")] = None,
+        limit: Limit = 50,
         before: Annotated[str, Query(description="`next` of the page before", pattern=r"^(\d+-\d+)?$")] = "",
     ) -> JSONResponse:
         """The newest changes first, with what was before and after. The newest 100,000 are kept."""

@@ -6,86 +6,118 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.alias_generators import to_camel
 
+from actionmap.admin.schemas import Moment, Shown
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.decide.segments import membership_ends
 from actionmap.event import to_rfc3339
 from actionmap.store.protocols import Fence
 from actionmap.visitor import Session, Visitor, Wait
 
-Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-21T19:15:00.123Z"])]
 
-
-class _Shown(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class ShownSegment(_Shown):
+class ShownSegment(Shown):
     """A segment that the visitor is a member of."""
 
     name: str
-    until: Annotated[Moment | None, Field(description="when the membership ends by itself; null: it does not")]
+    """The segment."""
+    until: Moment | None
+    """When the membership ends by itself; null: it does not."""
 
 
-class ShownSession(_Shown):
+class ShownSession(Shown):
     """The visitor's latest session."""
 
-    id: Annotated[str, Field(description="visitor id and number of the session", examples=["c-7f3a:2"])]
+    id: Annotated[str, Field(examples=["c-7f3a:2"])]
+    """Visitor id and number of the session."""
     created_at: Moment
+    """When it began."""
     last_event_at: Moment
+    """Its latest event."""
     event_count: int
+    """How many events there were in it."""
     pageview_count: int
+    """How many of them were of pages."""
     authenticated: bool
+    """Whether the visitor had said who it is."""
     browser: dict[str, Any] | None
+    """As its user agent tells."""
     device: dict[str, Any] | None
+    """As its user agent tells."""
     mkt_campaign: dict[str, Any] | None
+    """As the URL of its first page tells."""
     referrer: dict[str, Any] | None
+    """Where it came from."""
     last_page: dict[str, Any] | None
+    """The page that it saw last."""
     search_terms: list[str]
+    """What it searched for."""
     attributes: dict[str, Any]
+    """What its events have told."""
 
 
-class ShownWait(_Shown):
+class ShownWait(Shown):
     """A match that fires later, or an event that another one should follow."""
 
     action_map: str
+    """The action map that waits."""
     kind: Literal["delay", "absence", "nextSession"]
-    due_at: Annotated[Moment | None, Field(description="in stream time; null: when the next session begins")]
+    """What for."""
+    due_at: Moment | None
+    """In stream time; null: when the next session begins."""
     event_id: str
+    """The event that it began with."""
     event_name: str
+    """Its name."""
     event_at: Moment
+    """Its time."""
 
 
-class ShownFirings(_Shown):
+class ShownFirings(Shown):
     """How often an action map, or an exclusive group, has fired, where a cap counts that."""
 
-    counted: Annotated[str, Field(description="the map's name; of an exclusive group: group/NAME")]
+    counted: str
+    """The map's name; of an exclusive group: group/NAME."""
     per: Literal["session", "lifetime", "duration"]
+    """In which span."""
     times: int
-    at: Annotated[list[Moment], Field(description="when, of those per duration")]
+    """How often."""
+    at: list[Moment]
+    """When, of those per duration."""
 
 
-class ShownVisitor(_Shown):
+class ShownVisitor(Shown):
     """What is remembered of a visitor."""
 
     id: str
+    """The visitor."""
     customer_id: str | None
+    """Who it says it is."""
     first_seen_at: Moment
+    """Its first event."""
     last_seen_at: Moment
+    """Its latest event."""
     session_count: int
+    """How many sessions it had."""
     event_count: int
+    """How many events."""
     traits: dict[str, Any]
-    variables: Annotated[dict[str, Any], Field(description="what answers of webhooks have taught")]
+    """What events and answers of webhooks have told of it."""
+    variables: dict[str, Any]
+    """What answers of webhooks have taught."""
     segments: list[ShownSegment]
-    session: Annotated[
-        ShownSession | None, Field(description="the latest one; it is over 20 minutes (a setting) after its last event")
-    ]
+    """The segments that it is a member of."""
+    session: ShownSession | None
+    """The latest one; it is over 20 minutes (a setting) after its last event."""
     waits: list[ShownWait]
+    """What fires later."""
     firings: list[ShownFirings]
-    partition: Annotated[int, Field(description="of the events topic, where the visitor's events are")]
-    stream_time: Annotated[Moment | None, Field(description="how far the partition is, in event time")]
+    """What has fired, where a cap counts it."""
+    partition: int
+    """Of the events topic, where the visitor's events are."""
+    stream_time: Moment | None
+    """How far the partition is, in event time."""
 
 
 EXAMPLE: dict[str, Any] = {

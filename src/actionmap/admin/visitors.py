@@ -3,15 +3,15 @@ in the order of their events."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse
 
+from actionmap.admin.describe import operation, refer
 from actionmap.admin.requests import Guard
+from actionmap.admin.schemas import Shown
 from actionmap.admin.visitor_json import EXAMPLE, ShownVisitor, visitor_json
 from actionmap.catalog.models import Segment
 from actionmap.catalog.parse import nearest
@@ -29,49 +29,36 @@ _VISITOR = "/api/v1/visitors/{id_:path}"
 _SEGMENT = _VISITOR + "/segments/{segment}"
 
 
-class Told(BaseModel):
+VisitorId = Annotated[str, Path(description="The visitor.", min_length=1, max_length=MAX_ID_CHARACTERS)]
+SegmentName = Annotated[str, Path(description="What the segment is called.")]
+
+
+class Told(Shown):
     """Kafka has it; the partition's worker does it in the order of the visitor's events."""
 
-    model_config = ConfigDict(alias_generator=to_camel)
-
     event_id: str
+    """`topic/partition/offset` of the event that tells it."""
     visitor_id: str
+    """The visitor."""
 
 
 class ToldOfSegment(Told):
     """As `Told`, of a segment."""
 
     segment: str
+    """The segment."""
 
 
 _TOLD = {"eventId": "website-events/3/17", "visitorId": "c-7f3a"}
-_AWAY = documented(
-    "Kafka or the store does not answer.", title="Service Unavailable", status=503, detail="Kafka does not answer"
-)
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    400: documented("No id of a visitor.", title="Bad Request", status=400,
-                    detail=f"a visitor's id has 1 to {MAX_ID_CHARACTERS} characters"),
-    401: documented("No API key, or one that nobody knows.", title="Unauthorized", status=401,
-                    detail="send an API key: Authorization: Bearer <key>"),
-    403: documented("The key lacks a right, or is one of a company: visitors are shared by all.", title="Forbidden",
-                    status=403, detail="this key has no right to publish"),
-    429: documented("Too many requests; see Retry-After.", title="Too Many Requests", status=429,
-                    detail="too many requests; wait as Retry-After says"),
-    503: _AWAY,
-}  # fmt: skip
-_UNKNOWN = documented(
-    "Nothing is remembered of that visitor.",
-    title="Not Found",
-    status=404,
-    detail="there is no visitor 'c-7f3a'",
-)
-_OF_SEGMENT: dict[int | str, dict[str, Any]] = {
-    **_REFUSED,
-    202: {"content": {"application/json": {"example": {**_TOLD, "segment": "vip"}}}},
-    404: documented("There is no such segment.", title="Not Found", status=404, detail="there is no Segment 'vip'"),
-    409: documented("The segment is inactive, or follows its `when`.", title="Conflict", status=409,
-                    detail="Segment 'vip' is inactive, so it has no members; activate it first"),
-}  # fmt: skip
+_ERASE = operation("`edit` and `publish`", refer(Told), _TOLD, status=202, problems=(422,))
+_SHOW = operation("`read`", refer(ShownVisitor), EXAMPLE, problems=(422,), own=[
+    documented(404, "Nothing is remembered of that visitor.", "there is no visitor 'c-7f3a'"),
+])  # fmt: skip
+_OF_SEGMENT = operation("`edit`", refer(ToldOfSegment), {**_TOLD, "segment": "vip"}, status=202, problems=(422,), own=[
+    documented(404, "There is no such segment.", "there is no Segment 'vip'"),
+    documented(409, "The segment is inactive, or follows its `when`.",
+               "Segment 'vip' is inactive, so it has no members; activate it first"),
+])  # fmt: skip
 
 
 def visitors_router(
@@ -90,29 +77,23 @@ def visitors_router(
     async def tell_of_segment(request: Request, event_name: str, visitor_id: str, segment: str) -> JSONResponse:
         guard.check(request, "edit")
         await registry.refresh()
-        _check_id(visitor_id)
         _check_segment(registry, segment)
         return await tell(event_name, visitor_id, segment=segment)
 
-    @router.put(_SEGMENT, summary="Assign a visitor to an external segment", status_code=202,
-                response_model=ToldOfSegment, responses=_OF_SEGMENT)  # fmt: skip
-    async def assign(request: Request, id_: str, segment: str) -> JSONResponse:
+    @router.put(_SEGMENT, summary="Assign a visitor to an external segment", **_OF_SEGMENT)
+    async def assign(request: Request, id_: VisitorId, segment: SegmentName) -> JSONResponse:
         """Accepted once Kafka has it; the partition's worker assigns it in the order of the visitor's events."""
         return await tell_of_segment(request, "segment_assigned", id_, segment)
 
-    @router.delete(_SEGMENT, summary="Take a visitor out of an external segment", status_code=202,
-                   response_model=ToldOfSegment, responses=_OF_SEGMENT)  # fmt: skip
-    async def unassign(request: Request, id_: str, segment: str) -> JSONResponse:
+    @router.delete(_SEGMENT, summary="Take a visitor out of an external segment", **_OF_SEGMENT)
+    async def unassign(request: Request, id_: VisitorId, segment: SegmentName) -> JSONResponse:
         """Accepted once Kafka has it; the partition's worker takes it back in the order of the visitor's events."""
         return await tell_of_segment(request, "segment_unassigned", id_, segment)
 
-    @router.get(_VISITOR, summary="Show what is remembered of a visitor", response_model=ShownVisitor, responses={
-        **_REFUSED, 200: {"content": {"application/json": {"example": EXAMPLE}}}, 404: _UNKNOWN,
-    })  # fmt: skip
-    async def show(request: Request, id_: str) -> JSONResponse:
+    @router.get(_VISITOR, summary="Show what is remembered of a visitor", **_SHOW)
+    async def show(request: Request, id_: VisitorId) -> JSONResponse:
         """Its state as of the last event that was evaluated."""
         guard.check(request, "read")
-        _check_id(id_)
         await registry.refresh()
         partition = partition_of(id_.encode(), partitions)
         [stored] = await store.load(partition, [id_])
@@ -121,24 +102,16 @@ def visitors_router(
         fence = await store.fence(partition)
         return JSONResponse(visitor_json(decode_visitor(stored), registry.rulebook, partition, fence))
 
-    @router.delete(_VISITOR, summary="Erase a visitor", status_code=202, response_model=Told, responses={
-        **_REFUSED, 202: {"content": {"application/json": {"example": _TOLD}}},
-    })  # fmt: skip
-    async def erase(request: Request, id_: str) -> JSONResponse:
-        """Takes the rights `edit` and `publish`. Accepted once Kafka has it, whether anybody knows the visitor or not:
+    @router.delete(_VISITOR, summary="Erase a visitor", **_ERASE)
+    async def erase(request: Request, id_: VisitorId) -> JSONResponse:
+        """Accepted once Kafka has it, whether anybody knows the visitor or not:
         the partition's worker then forgets it in the order of its events, with all that it is owed, and maps that
         name `visitor_erased` fire. What comes after that begins anew.
         """
         guard.check(request, "edit", "publish")
-        _check_id(id_)
         return await tell(VISITOR_ERASED, id_)
 
     return router
-
-
-def _check_id(visitor_id: str) -> None:
-    if not 0 < len(visitor_id) <= MAX_ID_CHARACTERS:
-        raise Refusal(400, f"a visitor's id has 1 to {MAX_ID_CHARACTERS} characters")
 
 
 def _check_segment(registry: Registry, name: str) -> None:

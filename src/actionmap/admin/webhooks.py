@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Self
+from typing import Self
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import model_validator
 from starlette.responses import JSONResponse
 
-from actionmap.admin.explain import Known
+from actionmap.admin.definitions import Name
+from actionmap.admin.describe import body, operation, refer
+from actionmap.admin.explain import Events, Known
 from actionmap.admin.requests import body_of
+from actionmap.admin.schemas import Asked
+from actionmap.admin.schemas.answers import TRIED, Tried
 from actionmap.admin.writing import Writer
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.models import Definition, Mapping, Webhook
@@ -30,15 +33,17 @@ from actionmap.trial import Trial, send, try_out
 TRIED_OUT = "a-data-action-tried-out"
 
 
-class Asked(BaseModel):
+class WebhookTrial(Asked):
     """What a webhook is tried out with."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True)
-
-    visitor_id: Annotated[str | None, Field(description="look up the values of this visitor, as now")] = None
-    events: Annotated[list[Any] | None, Field(description="of one visitor: look up what they lead to")] = None
-    draft: Annotated[bool, Field(description="try the draft beside what is in force")] = False
-    send: Annotated[bool, Field(description="send it once; takes the right `publish`")] = False
+    visitor_id: str | None = None
+    """Look up the values of this visitor, as now."""
+    events: Events | None = None
+    """Of one visitor: look up what they lead to."""
+    draft: bool = False
+    """Try the draft beside what is in force."""
+    send: bool = False
+    """Send it once; takes the right `publish`."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -47,14 +52,21 @@ class Asked(BaseModel):
         return self
 
 
-class AskedOfAction(BaseModel):
+class ActionTrial(Asked):
     """What a data action is tried out with."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    input: dict[str, Scalar]
+    """The values of its input contract."""
+    draft: bool = False
+    """Try the draft beside what is in force."""
+    send: bool = False
+    """Send it once; takes the right `publish`."""
 
-    input: Annotated[dict[str, Scalar], Field(description="the values of its input contract")]
-    draft: Annotated[bool, Field(description="try the draft beside what is in force")] = False
-    send: Annotated[bool, Field(description="send it once; takes the right `publish`")] = False
+
+_TRIED = {"answer": refer(Tried), "example": TRIED, "problems": (404, 409, 422)}
+_RIGHT = "`read`, and with `send` also `publish`"
+_TEST = operation(_RIGHT, **_TRIED, reads=body(refer(WebhookTrial), {"visitorId": "c-7f3a"}))
+_TEST_ACTION = operation(_RIGHT, **_TRIED, reads=body(refer(ActionTrial), {"input": {"email": "a@b.example"}}))
 
 
 def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender) -> APIRouter:
@@ -62,12 +74,12 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
     router = APIRouter()
     registry, guard = writer.registry, writer.guard
 
-    async def scope_of(asked: Asked) -> Scope | None:
+    async def scope_of(asked: WebhookTrial) -> Scope | None:
         explainer = Explainer(registry.definitions, registry.rulebook, policy)
         if asked.visitor_id is not None:
             return explainer.scope_of_visitor(*await known.visitor(asked.visitor_id))
         if asked.events is not None:
-            return explainer.scope_of_event(*await known.event(explainer, {"events": asked.events}))
+            return explainer.scope_of_event(*await known.event(explainer, asked.events))
         return None
 
     async def found(request: Request, kind: str, name: str, *, draft: bool, send: bool) -> Definition:
@@ -83,27 +95,27 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
         return JSONResponse(trial.as_json(await send(trial, sender) if sends else None))
 
     @router.post("/api/v1/webhooks/{name}/test", summary="Render a webhook in any state, and send it when asked",
-                 tags=["webhooks"], response_model=dict[str, Any])  # fmt: skip
-    async def test(request: Request, name: str) -> JSONResponse:
+                 tags=["webhooks"], **_TEST)  # fmt: skip
+    async def test(request: Request, name: Name) -> JSONResponse:
         """Body: ``{}`` for sample values, ``{"visitorId": …}`` for those of a visitor as now, ``{"events": […]}`` for
         those of one visitor whose last event is given; ``"send": true`` sends it, which takes the right `publish`.
 
         Nothing is stored, and no visitor changes.
         """
         guard.check_of_company(request, "read")
-        asked = await body_of(request, Asked)
+        asked = await body_of(request, WebhookTrial)
         webhook = await found(request, "Webhook", name, draft=asked.draft, send=asked.send)
         assert isinstance(webhook, Webhook)
         return await answer(webhook, await scope_of(asked), webhook, sends=asked.send)
 
     @router.post("/api/v1/data-actions/{name}/test", summary="Render a data action with values, and send it when asked",
-                 tags=["data-actions"], response_model=dict[str, Any])  # fmt: skip
-    async def test_action(request: Request, name: str) -> JSONResponse:
+                 tags=["data-actions"], **_TEST_ACTION)  # fmt: skip
+    async def test_action(request: Request, name: Name) -> JSONResponse:
         """Body: ``{"input": {…}}``, a value for every field of the input contract; ``"send": true`` sends it, which
         takes the right `publish`. Nothing is stored.
         """
         guard.check_of_company(request, "read")
-        asked = await body_of(request, AskedOfAction)
+        asked = await body_of(request, ActionTrial)
         action = await found(request, "DataAction", name, draft=asked.draft, send=asked.send)
         mappings = {field: Mapping(value=value) for field, value in asked.input.items()}
         webhook = Webhook(name=TRIED_OUT, company=action.company, data_action=name, mappings=mappings)

@@ -16,7 +16,7 @@ from actionmap.catalog.plan import to_yaml_documents
 from actionmap.cli.client import Client
 from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, note, out, print_findings, shown
 from actionmap.errors import DefinitionError, SettingsError
-from actionmap.process import wall_clock
+from actionmap.process import collector_paused, wall_clock
 from actionmap.settings import load_settings
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the definitions.")]
@@ -39,9 +39,15 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
+def _read(folder: Path) -> tuple[dict[str, Definition], dict[str, Document]]:
+    # Of ten thousand definitions, the collector would go through all that is built, again and again.
+    with collector_paused():
+        return parse_documents(read_folder(folder))
+
+
 def _put(folder: Path, *, prune: bool, dry_run: bool) -> dict[str, Any]:
     """Send the folder's definitions to the server; findings come back with file and line."""
-    definitions, sources = parse_documents(read_folder(folder))
+    definitions, sources = _read(folder)
     body = {"definitions": [{"kind": some.kind_name, **some.as_stored()} for some in definitions.values()]}
     try:
         answer: dict[str, Any] = Client().put("/api/v1/definitions", body, prune=prune, dryRun=dry_run)
@@ -146,7 +152,7 @@ def lint(
         raise typer.Exit(COULD_NOT_ASK)
     settings = load_settings()
     try:
-        definitions, sources = parse_documents(read_folder(folder))
+        definitions, sources = _read(folder)
         found = lint_definitions(
             definitions,
             now=wall_clock(),
