@@ -105,7 +105,8 @@ class Lifecycle(RuleBasedStateMachine):
                 self.put(key, says, None, says)
         elif published and (as_code or known.now == says):
             if known.now != says:
-                self.put(key, says, known.draft, says)
+                is_that = known.draft == {**says, "state": "draft"}
+                self.put(key, says, None if is_that else known.draft, says)
         else:
             draft = {**says, "state": "draft"}
             if known.draft != draft:

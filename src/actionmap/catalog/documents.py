@@ -115,8 +115,7 @@ def read_documents(text: str, file: str = "") -> list[Document]:
         DefinitionError: ``text`` is no YAML, with the line and what was expected there.
     """
     try:
-        _check_form(text, file)
-        nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
+        return list(_documents(yaml.parse(text, Loader=yaml.CSafeLoader), file))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f"{error.context}, " if error.context else ""
@@ -126,72 +125,83 @@ def read_documents(text: str, file: str = "") -> list[Document]:
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         raise DefinitionError([Finding(file=file, line=line, message=f"no YAML: {error.reason}")]) from None
-    return [_Reader(file).document(node) for node in nodes if not _is_empty(node)]
 
 
-def _check_form(text: str, file: str) -> None:
-    """Refuse tags, aliases, and depths at which composing nodes would end the process."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        problem = ""
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            problem = f"nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else ""
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.AliasEvent):
-            # An unquoted password may look like one, so it is not shown.
-            problem = "the alias (*…) is not taken; write it out, and put a text that begins with * in quotes"
-        tag = getattr(event, "tag", None)
-        if tag:
-            problem = "the tag (!…) is not taken; a text that begins with ! stands in quotes"
-        if problem:
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            raise DefinitionError([Finding(file=file, line=line, message=problem)])
+def _documents(events: Iterator[yaml.Event], file: str) -> Iterator[Document]:
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            root = next(events)
+            if not _is_empty(root):
+                yield _Reader(events, file).document(root)
 
 
-def _is_empty(node: yaml.Node | None) -> bool:
-    return node is None or (isinstance(node, yaml.ScalarNode) and node.value == "" and node.style not in _QUOTED)
+def _is_empty(event: yaml.Event) -> bool:
+    return isinstance(event, yaml.ScalarEvent) and event.value == "" and event.style not in _QUOTED
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 class _Reader:
-    """Turns the nodes of one document into plain values, and notes their lines."""
+    """Turns the events of one document into plain values, and notes their lines, in one pass."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, events: Iterator[yaml.Event], file: str) -> None:
+        self._events = events
         self._file = file
         self._lines: dict[PathKey, int] = {}
 
-    def document(self, node: yaml.Node) -> Document:
-        data = self._value(node, ())
+    def document(self, root: yaml.Event) -> Document:
+        data = self._value(root, ())
         return Document(data=data, file=self._file, lines=self._lines)
 
-    def _fail(self, node: yaml.Node, message: str) -> DefinitionError:
-        return DefinitionError([Finding(file=self._file, line=node.start_mark.line + 1, message=message)])
+    def _fail(self, event: yaml.Event, message: str) -> DefinitionError:
+        return DefinitionError([Finding(file=self._file, line=_line(event), message=message)])
 
-    def _value(self, node: yaml.Node, path: PathKey) -> Any:
-        self._lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
-        return dict(self._pairs(node, path))
+    def _value(self, event: yaml.Event, path: PathKey) -> Any:
+        self._check_form(event, len(path))
+        self._lines.setdefault(path, _line(event))
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event)
+        if isinstance(event, yaml.SequenceStartEvent):
+            inside = enumerate(self._until(yaml.SequenceEndEvent))
+            return [self._value(child, (*path, index)) for index, child in inside]
+        return dict(self._pairs(path))
 
-    def _pairs(self, node: yaml.Node, path: PathKey) -> Iterator[tuple[str, Any]]:
+    def _check_form(self, event: yaml.Event, depth: int) -> None:
+        """Refuse tags, aliases, and depths at which reading would end the process."""
+        if isinstance(event, yaml.AliasEvent):
+            # An unquoted password may look like one, so it is not shown.
+            message = "the alias (*…) is not taken; write it out, and put a text that begins with * in quotes"
+            raise self._fail(event, message)
+        if getattr(event, "tag", None):
+            raise self._fail(event, "the tag (!…) is not taken; a text that begins with ! stands in quotes")
+        if depth >= MAX_DEPTH and isinstance(event, yaml.CollectionStartEvent):
+            raise self._fail(event, f"nested more than {MAX_DEPTH} levels deep")
+
+    def _until(self, end: type[yaml.Event]) -> Iterator[yaml.Event]:
+        for event in self._events:
+            if isinstance(event, end):
+                return
+            yield event
+
+    def _pairs(self, path: PathKey) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise self._fail(key_node, "a key is a text")
-            key = key_node.value
+        for event in self._until(yaml.MappingEndEvent):
+            self._check_form(event, len(path) + 1)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._fail(event, "a key is a text")
+            key = event.value
             if key in seen:
-                raise self._fail(key_node, f"the key {key!r} stands here twice")
+                raise self._fail(event, f"the key {key!r} stands here twice")
             seen.add(key)
-            self._lines[(*path, key)] = key_node.start_mark.line + 1
-            yield key, self._value(value_node, (*path, key))
+            self._lines[(*path, key)] = _line(event)
+            yield key, self._value(next(self._events), (*path, key))
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
-    text: str = node.value
-    if node.style in _QUOTED or len(text) > _MAX_DIGITS:
+def _scalar(event: yaml.ScalarEvent) -> Any:
+    text: str = event.value
+    if event.style in _QUOTED or len(text) > _MAX_DIGITS:
         return text
     if _NULL.match(text):
         return None

@@ -114,11 +114,13 @@ def _saved_beside(before: Entry, now: Webhook | DataAction, wanted: Definition, 
                 now, "state", "it is archived, so it does not change; restore a version of it, or duplicate it"
             )
         if takes_over:
-            return Step("version", wanted, before.draft)
+            draft = before.draft
+            is_that = draft is not None and same(with_state(draft, "published"), wanted)
+            return Step("version", wanted, None if is_that else draft)
     elif wanted.state == "archived":
         return Step("archive", wanted if takes_over else with_state(now, "archived"))
-    draft = with_state(wanted, "draft")
-    return None if same(before.draft, draft) else Step("draft", now, draft)
+    beside = with_state(wanted, "draft")
+    return None if same(before.draft, beside) else Step("draft", now, beside)
 
 
 def _change(now: Definition, wanted: Definition) -> Action:
