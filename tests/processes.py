@@ -121,13 +121,15 @@ def check_webhook(request: Received, **body: Any) -> None:
     Webhook(SECRET).verify(request.body, dict(request.headers))
 
 
-async def check_main_path(bootstrap: str, redis_url: str, name: str, folder: Path) -> None:
+async def check_main_path(
+    bootstrap: str, redis_url: str, name: str, folder: Path, *, more: Mapping[str, str] = {}
+) -> None:
     """An event over HTTP becomes a webhook, by `serve` and `run` as two processes; SIGTERM ends both in order."""
     env = {
         "ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS": bootstrap, "ACTIONMAP_REDIS_URL": redis_url,
         "ACTIONMAP_REDIS_PREFIX": name, "ACTIONMAP_EVENTS_TOPIC": name, "ACTIONMAP_CONSUMER_GROUP": name,
         "ACTIONMAP_EVENTS_TOPIC_PARTITIONS": "2", "ACTIONMAP_PORT": "0", "ACTIONMAP_METRICS_PORT": "0",
-        "ACTIONMAP_EGRESS_ALLOW": "127.0.0.1/32", "ACTIONMAP_API_KEYS": f"{KEY}:read+edit+publish+ingest",
+        "ACTIONMAP_EGRESS_ALLOW": "127.0.0.1/32", "ACTIONMAP_API_KEYS": f"{KEY}:read+edit+publish+ingest", **more,
     }  # fmt: skip
     async with Receiver() as receiver, running("serve", cwd=folder, env=env) as serve:
         url = (await serve.says("collector and admin REST at ")).partition(",")[0]

@@ -104,12 +104,15 @@ def listen(host: str, port: int) -> socket.socket:
         SettingsError: the port is taken, or the address is not ours.
     """
     try:
-        return socket.create_server((host, port), backlog=1024)
+        listener = socket.create_server((host, port), backlog=1024)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}; "
             "stop what listens there, or choose another port"
         ) from None
+    # asyncio sets it only where a socket names its protocol; without it an answer in two writes takes 40 ms longer.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def address_of(listener: socket.socket) -> str:

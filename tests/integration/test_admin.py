@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import cache
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from msgspec.structs import replace
 
 from actionmap.admin.api import create_api
@@ -39,6 +41,7 @@ from actionmap.store.protocols import Commit, Halt
 from actionmap.telemetry import Metrics
 from actionmap.vault import Vault, new_key
 from actionmap.visitor import encode_visitor
+from shared_app import Answering, part_of_each
 from support import definitions, rules
 
 KEYS = {
@@ -63,6 +66,17 @@ NEW: dict[str, dict[str, Any]] = {
     "segments": {**SEGMENT, "name": "new"},
     "action-maps": {**RULES[3], "name": "new"},
 }
+
+
+@cache
+def _application(*, has_quota: bool, origins: tuple[str, ...], requires_if_match: bool) -> FastAPI:
+    named = ("keys", "registry", "store", "health", "log_ends", "replays", "producer", "sender", "metrics", "survey")
+    parts = {name: part_of_each(name) for name in named}
+    quota = part_of_each("quota") if has_quota else None
+    return create_api(
+        **parts, partitions=2, policy=Policy(), quota=quota, cors_origins=origins, requires_if_match=requires_if_match,
+        collector=collector_router(parts["producer"], parts["keys"].rights, part_of_each("events"), parts["metrics"]),
+    )  # fmt: skip
 
 
 class Server:
@@ -108,14 +122,13 @@ class Server:
             prober=self.sender, secret_is_set=lambda name: name == "ACTIONMAP_SECRET_SHOP",
             egress_networks=tuple(egress),
         )  # fmt: skip
-        self.app = create_api(
-            collector=collector_router(producer, keys.rights, Quota(100, lambda: 0.0), metrics),
-            keys=keys, registry=self.registry, store=self.store, partitions=2, health=health,
-            log_ends=log_ends, replays=Replays(self.store, producer, read_record), producer=producer,
-            sender=self.sender, policy=Policy(), metrics=metrics,
-            survey=self.survey, quota=Quota(rate, lambda: 0.0) if rate is not None else None, cors_origins=origins,
-            requires_if_match=requires_if_match,
-        )  # fmt: skip
+        quota = Quota(rate, lambda: 0.0) if rate is not None else None
+        app = _application(has_quota=quota is not None, origins=tuple(origins), requires_if_match=requires_if_match)
+        self.app = Answering(app, {
+            "registry": self.registry, "store": self.store, "keys": keys, "health": health, "log_ends": log_ends,
+            "replays": Replays(self.store, producer, read_record), "producer": producer, "sender": self.sender,
+            "metrics": metrics, "survey": self.survey, "quota": quota, "events": Quota(100, lambda: 0.0),
+        })  # fmt: skip
 
     async def raw(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -704,7 +717,7 @@ async def test_a_record_that_kafka_has_no_more_stays_a_dead_letter(server: Serve
 
 @pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": "a"}, {"ids": [1]}, [], {"ids": ["a"] * 1001}])
 async def test_what_to_replay_is_said_by_ids(body: Any, server: Server) -> None:
-    assert (await server.ask("POST", "dead-letters/replay", json=body)).status_code == 400
+    assert (await server.ask("POST", "dead-letters/replay", json=body)).status_code == 422
 
 
 async def test_a_halted_partition_is_told_how_to_go_on(server: Server) -> None:
@@ -713,7 +726,7 @@ async def test_a_halted_partition_is_told_how_to_go_on(server: Server) -> None:
 
     assert await ask("1", {"policy": "continue"}) == 409
     await server.store.halt(1, Halt("truncated", "events/1: truncated: …", 1000))
-    assert await ask("1", {"policy": "ignore"}) == 400
+    assert await ask("1", {"policy": "ignore"}) == 422
     assert await ask("2", {"policy": "continue"}) == 404
     assert await ask("1", {"policy": "rebuild"}, key="key-edit") == 403
     assert (await server.store.fence(1)).resume is None
@@ -853,16 +866,18 @@ async def test_the_outcome_of_a_delivery_is_explained_by_what_it_would_teach(ser
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, "the body is"),
-        ({"events": []}, "the body is"),
-        ({"events": [{"eventName": "a"}]}, "events.0: invalid-field"),
-        ({"events": [{"eventName": "a", "visitorId": "v"}, {"eventName": "a", "visitorId": "w"}]}, "of one visitor"),
-        ({"events": ["a"]}, "events.0: not-an-object"),
+        ({}, ("body.events", "Field required")),
+        ({"events": []}, ("body.events", "at least 1 item")),
+        ({"events": [{"eventName": "a"}]}, ("body.events.0", "invalid-field")),
+        ({"events": [{"eventName": "a", "visitorId": "v"}, {"eventName": "a", "visitorId": "w"}]},
+         ("body.events", "of one visitor")),
+        ({"events": ["a"]}, ("body.events.0", "valid dictionary")),
     ],
-)
-async def test_what_is_no_event_cannot_be_explained(body: Any, said: str, server: Server) -> None:
+)  # fmt: skip
+async def test_what_is_no_event_cannot_be_explained(body: Any, said: tuple[str, str], server: Server) -> None:
     answer = await server.ask("POST", "action-maps/each-order/explain", json=body)
-    assert (answer.status_code, said in answer.json()["detail"]) == (400, True)
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["path"], said[1] in error["message"]) == (422, said[0], True)
 
 
 async def test_who_and_what_is_unknown_cannot_be_explained(server: Server) -> None:

@@ -39,7 +39,7 @@ async def test_an_unknown_integration_is_named_with_the_nearest(server: Server) 
 @pytest.mark.parametrize("body", [{"reason": 1}, {"reason": "x" * 201}, []])
 async def test_a_reason_is_a_short_text(body: object, server: Server) -> None:  # noqa: F811
     answer = await server.ask("POST", "integrations/shop/pause", json=body)
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert await server.store.integrations.states() == {}
 
 

@@ -55,6 +55,12 @@ async def test_an_edit_of_a_published_webhook_takes_over_when_it_is_published_an
     assert server.registry.rulebook.by_name["each-order"].webhook is not before.webhook
 
 
+async def test_a_patch_that_publishes_leaves_no_draft_behind(server: Server) -> None:
+    await done(server, "PATCH", "webhooks/tell-shop", json={"description": "other"})
+    published = await done(server, "PATCH", "webhooks/tell-shop", json={"state": "published"})
+    assert (published["description"], published["inForceVersion"], published["draft"]) == ("other", 3, None)
+
+
 async def test_a_draft_compiles_nothing_anew(server: Server) -> None:
     before = server.registry.rulebook.by_name["each-order"]
     await done(server, "PATCH", "webhooks/tell-shop", json={"description": "other"})
@@ -141,7 +147,7 @@ async def test_a_duplicate_is_a_draft_or_inactive_so_that_nothing_happens_twice(
     assert (await done(server, "POST", "integrations/shop/duplicate", json={"name": "shop-2"}))["active"] is False
     assert (await server.ask("POST", "webhooks/tell-shop/duplicate", json={"name": "w2"})).status_code == 409
     assert (await server.ask("POST", "webhooks/tell-shop/duplicate", json={"name": "No Slug"})).status_code == 422
-    assert (await server.ask("POST", "webhooks/tell-shop/duplicate", json={})).status_code == 400
+    assert (await server.ask("POST", "webhooks/tell-shop/duplicate", json={})).status_code == 422
 
 
 async def test_what_only_a_draft_refers_to_is_not_deleted_either(server: Server) -> None:

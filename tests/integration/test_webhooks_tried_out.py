@@ -188,6 +188,16 @@ async def test_to_render_takes_the_right_to_read_and_to_send_the_right_to_publis
             assert (await server.ask("POST", "webhooks/tell-shop/test", json=body)).status_code == 422
 
 
+async def test_a_data_action_is_tried_out_with_values_and_wrong_ones_are_named() -> None:
+    async with serving(rules()) as server:
+        values = {"n": 1, "visitor": "ann"}
+        found = await server.ask("POST", "data-actions/tell/test", json={"input": values})
+        assert (found.status_code, json.loads(found.json()["request"]["body"])) == (200, values)
+        for wrong, path in (({"visitor": 1}, "body.input.visitor"), ({"more": 1}, "body.input.more")):
+            refused = await server.ask("POST", "data-actions/tell/test", json={"input": {**values, **wrong}})
+            assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, path)
+
+
 async def test_what_cannot_be_built_says_why() -> None:
     event = {"eventName": "order", "visitorId": "ada", "traits": {"email": "ada@b.example", "plan": ".."}}
     async with serving(written()) as server:

@@ -218,16 +218,19 @@ def a_map(number: int) -> str:
     return json.dumps(made | {"action": {"webhook": "hello"}})
 
 
+ALONE = [rulebook(a_map(number)) for number in range(len(MANY))]
+TOGETHER = rulebook(*map(a_map, range(len(MANY))))
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 41), st.integers(0, 5)), min_size=1, max_size=10))
 def test_where_much_is_remembered_of_one_name_the_index_finds_what_an_event_belongs_to(stream):
     events = [event(name, minute, attributes={"n": n}) for minute, (name, n, _) in enumerate(stream)]
-    together = rulebook(*map(a_map, range(len(MANY))))
-    assert together.memories["a"].index is not None
-    alone = [live(rulebook(a_map(number)), *events) for number in range(len(MANY))]
+    assert TOGETHER.memories["a"].index is not None
+    alone = [live(one, *events) for one in ALONE]
     expected = [
         [f"m{number:02}" for number, one in enumerate(alone) if fired(one[place])] for place in range(len(events))
     ]
-    assert [fired(decision) for decision in live(together, *events)] == expected
+    assert [fired(decision) for decision in live(TOGETHER, *events)] == expected
 
 
 def test_a_change_of_what_is_remembered_changes_the_index_by_it():

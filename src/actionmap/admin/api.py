@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actionmap import __version__
 from actionmap.admin.auth import ApiKeys
@@ -32,6 +33,7 @@ from actionmap.admin.visitors import visitors_router
 from actionmap.admin.webhooks import webhooks_router
 from actionmap.admin.writing import Writer
 from actionmap.catalog.models import Integration
+from actionmap.collect.openapi import SCHEMAS
 from actionmap.collect.problem import Refusal, documented
 from actionmap.collect.producer import EventProducer
 from actionmap.collect.quota import Quota
@@ -120,9 +122,22 @@ def create_ops(health: AskHealth, metrics: Metrics) -> FastAPI:
 def _application(description: str) -> FastAPI:
     app = FastAPI(title="actionmap", version=__version__, description=description, docs_url=None, redoc_url=None)
     install(app)
+    app.add_middleware(_HeadAsGet)
     describe = app.openapi
-    app.openapi = cache(lambda: complete(describe(), definition_schemas()))  # type: ignore[method-assign]
+    app.openapi = cache(lambda: complete(describe(), {**definition_schemas(), **SCHEMAS}))  # type: ignore[method-assign]
     return app
+
+
+class _HeadAsGet:
+    """Answers HEAD as GET; the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 def _status_router(

@@ -26,8 +26,10 @@ from actionmap.store.protocols import NOT_YET, Store
 #: Among so many owed deliveries (next due first), dead letters (newest first; records are there too) and accepted ones
 #: of each partition those that are asked for are looked for.
 _LOOKED_AT = 2000
-Id = Annotated[str, Path(description="The id of the delivery.")]
-LetterId = Annotated[str, Path(description="`topic/partition/offset` of a record, or the id of a delivery.")]
+Id = Annotated[str, Path(alias="id", description="The id of the delivery.")]
+LetterId = Annotated[
+    str, Path(alias="id", description="`topic/partition/offset` of a record, or the id of a delivery.")
+]
 _DELIVERIES = operation("`read`", refer(DeliveryList), {"items": [DELIVERY]}, problems=(422,))
 _DELIVERY = operation("`read`", refer(ShownDelivery), DELIVERY, problems=(404,))
 _LETTERS = operation("`read`", refer(LetterList), {"items": [LETTER]}, problems=(422,))
@@ -156,7 +158,7 @@ def deliveries_router(registry: Registry, store: Store, guard: Guard, partitions
         rows = await known.listed(asked, lambda delivery: is_seen(registry, caller, delivery))
         return JSONResponse({"items": [shown(row) for row in rows]})
 
-    @router.get("/api/v1/deliveries/{id_}", summary="Show one delivery, with its attempts", **_DELIVERY)
+    @router.get("/api/v1/deliveries/{id}", summary="Show one delivery, with its attempts", **_DELIVERY)
     async def delivery(request: Request, id_: Id) -> JSONResponse:
         """Owed, dead, or among the accepted ones that are kept."""
         caller = guard.check_of_company(request, "read")
@@ -192,7 +194,7 @@ def dead_letters_router(registry: Registry, store: Store, guard: Guard, partitio
         found.sort(key=lambda letter: letter.at, reverse=True)
         return JSONResponse({"items": [shown(letter) for letter in found[:limit]]})
 
-    @router.get("/api/v1/dead-letters/{id_:path}", summary="Show one dead letter", **_LETTER)
+    @router.get("/api/v1/dead-letters/{id:path}", summary="Show one dead letter", **_LETTER)
     async def dead_letter(request: Request, id_: LetterId) -> JSONResponse:
         """A record that was never understood, or a delivery that was given up."""
         caller = guard.check_of_company(request, "read")

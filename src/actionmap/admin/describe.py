@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -29,15 +30,15 @@ _PROBLEMS: dict[int, dict[str, Any]] = {
     413: documented(413, "The body is too large.", "the body is larger than 16,777,216 bytes"),
     415: documented(415, "The body is not declared as JSON, or it is compressed.",
                     "send JSON, as Content-Type: application/json"),
-    422: documented(422, "Fields are wrong, each named in `errors`.", "query.limit: Input should be less than or equal to 500",
-                    errors=[{"path": "query.limit", "message": "Input should be less than or equal to 500"}]),
+    422: documented(422, "Fields are wrong, each named in `errors`.", "query.limit: Input should be a valid integer",
+                    errors=[{"path": "query.limit", "message": "Input should be a valid integer"}]),
     428: documented(428, "The server wants If-Match (`ACTIONMAP_REQUIRE_IF_MATCH`).",
                     "send If-Match with the version (ETag) that you have read"),
     429: documented(429, "Too many requests; see Retry-After.", "too many requests; wait as Retry-After says"),
     503: documented(503, "The store, or Kafka where it is needed, does not answer; see Retry-After.",
                     "Redis does not answer"),
 }  # fmt: skip
-_KEYS = [{"bearer": []}, {"apiKey": []}]
+_KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer KEY`."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
@@ -65,7 +66,7 @@ def many(items: Schema, description: str = "") -> Schema:
 
 def body(schema: Schema, example: Any, *types: str) -> dict[str, Any]:
     """What OpenAPI says of a JSON body that is required; ``types``: those it may be declared as."""
-    content = {"schema": schema, "example": example}
+    content = {"schema": schema, "example": _carried(example)}
     return {"required": True, "content": dict.fromkeys(types or ("application/json",), content)}
 
 
@@ -96,7 +97,7 @@ def operation(
     """
     told: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if answer is not None:
-        told["content"] = {"application/json": {"schema": answer, "example": example}}
+        told["content"] = {"application/json": {"schema": answer, "example": _carried(example)}}
     if headers:
         told["headers"] = headers
     statuses = {*_ALWAYS, *problems, *(_WITH_BODY if reads else ())}
@@ -108,6 +109,11 @@ def operation(
     if parameters:
         extra["parameters"] = list(parameters)
     return {"status_code": status, "responses": responses, "openapi_extra": extra}
+
+
+def _carried(example: Any) -> str:
+    """``example`` as text, until `complete`: FastAPI takes every null out of what it is given."""
+    return msgspec.json.encode(example).decode()
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -138,6 +144,8 @@ def complete(document: Schema, schemas: Schema) -> Schema:
         for one in path.values():
             _tell_right(one)
             _drop_default_problem(one)
+            for content in (one.get("requestBody", {}), *one["responses"].values()):
+                _put_examples(content.get("content", {}))
     return document
 
 
@@ -145,6 +153,12 @@ def _tell_right(described: Schema) -> None:
     if right := described.get("x-right"):
         said = described.get("description", "")
         described["description"] = f"{said}\n\nTakes the right {right}.".strip()
+
+
+def _put_examples(by_type: Schema) -> None:
+    for type_, content in by_type.items():
+        if type_.endswith("json") and isinstance(content.get("example"), str):
+            content["example"] = msgspec.json.decode(content["example"])
 
 
 #: FastAPI's words for a request that is not as described; ours are `Problem`.

@@ -27,9 +27,9 @@ class Described:
 
     def __init__(self, kind: str) -> None:
         held, example, written = named(f"Held{kind}"), held_example(kind), EXAMPLES[kind]
-        one = {"answer": held, "example": example, "headers": ETAG}
+        one: dict[str, Any] = {"answer": held, "example": example, "headers": ETAG}
         page = {"items": [example], "next": None, "total": 1}
-        changed = {**one, "parameters": (IF_MATCH,), "problems": (404, 409, 412, 422, 428)}
+        changed: dict[str, Any] = {**one, "parameters": (IF_MATCH,), "problems": (404, 409, 412, 422, 428)}
         patch = {"description": "As new.", "version": example["version"]}
         self._one = one
         self.listed = operation("`read`", page_schema(kind), page, problems=(400, 422))

@@ -42,8 +42,8 @@ class GivenEvents(Asked):
     """As they would be sent; the last one is explained, those before it have made the visitor what it is."""
 
 
-_ONE = {"answer": refer(Explained), "example": EXPLAINED}
-_ALL = {"answer": many(refer(Explained)), "example": [EXPLAINED]}
+_ONE: dict[str, Any] = {"answer": refer(Explained), "example": EXPLAINED}
+_ALL: dict[str, Any] = {"answer": many(refer(Explained)), "example": [EXPLAINED]}
 _EVENTS = body(refer(GivenEvents), {"events": [{"eventName": "pricing_viewed", "visitorId": "c-7f3a"}]})
 _ONE_AS_NOW = operation("`read`", **_ONE, problems=(404, 422))
 _ALL_AS_NOW = operation("`read`", **_ALL, problems=(404, 422))
@@ -156,7 +156,7 @@ def _events(given: list[dict[str, Any]]) -> list[Event]:
         try:
             events.append(given_event(one, number, wall_clock()))
         except Rejected as why:
-            raise Refusal(400, f"{why.reason}: {why.detail}", path=f"body.events.{number}") from None
+            raise Refusal(422, f"{why.reason}: {why.detail}", path=f"body.events.{number}") from None
     if len({event.visitor_id for event in events}) > 1:
-        raise Refusal(400, _ONE_VISITOR, path="body.events")
+        raise Refusal(422, _ONE_VISITOR, path="body.events")
     return events

@@ -23,7 +23,7 @@ from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.integrations import UNKNOWN, Hold, IntegrationState, IntegrationStore
 
-_STATE = {"answer": refer(ShownIntegrationState), "example": INTEGRATION_STATE}
+_STATE: dict[str, Any] = {"answer": refer(ShownIntegrationState), "example": INTEGRATION_STATE}
 _STATES = operation("`read`", many(refer(ShownIntegrationState)), [INTEGRATION_STATE])
 _SWITCH = operation("`publish`", **_STATE, problems=(404,))
 _PAUSE = operation(

@@ -187,8 +187,8 @@ def _with_room(letters: list[DeadLetter], asked: Wanted, owed: dict[str, int], m
 
 
 _REPLAY = operation(
-    "`publish`", refer(ReplayedLetters), REPLAYED_LETTERS, reads=body(refer(ReplayIds), {"ids": ["website-events/3/17"]}),
-    problems=(422,),
+    "`publish`", refer(ReplayedLetters), REPLAYED_LETTERS, problems=(422,),
+    reads=body(refer(ReplayIds), {"ids": ["website-events/3/17"]}),
 )  # fmt: skip
 _REPLAY_MANY = operation(
     "`publish`", {"anyOf": [refer(ReplayedDeliveries), refer(FoundDeliveries)]}, REPLAYED_DELIVERIES,

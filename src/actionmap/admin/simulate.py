@@ -100,7 +100,7 @@ _SIMULATE = operation(
     "`read`", refer(Simulated), _EXAMPLE, reads=body(refer(SimulationRequest), {"events": [EVENT_EXAMPLE]}),
     own=[documented(422, "Events or definitions are wrong, each with its path; or they lead to too many firings.",
                     "1 finding(s): no-timestamp: …",
-                    errors=[{"subject": "", "path": "events.0", "message": "no-timestamp: …"}])],
+                    errors=[{"subject": "", "path": "body.events.0", "message": "no-timestamp: …"}])],
 )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def _run(asked: SimulationRequest, rulebook: Rulebook, policy: Policy) -> Simula
     made = simulate(rulebook, lines, source="simulate", policy=policy, on_decision=count)
     if made.bad_lines:
         raise DefinitionError([
-            Finding(message=f"{reason}: {detail}", path=f"events.{number - 1}")
+            Finding(message=f"{reason}: {detail}", path=f"body.events.{number - 1}")
             for number, reason, detail in made.bad_lines
         ])  # fmt: skip
     return made

@@ -25,11 +25,11 @@ from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 from actionmap.visitor import decode_visitor
 
-_VISITOR = "/api/v1/visitors/{id_:path}"
+_VISITOR = "/api/v1/visitors/{id:path}"
 _SEGMENT = _VISITOR + "/segments/{segment}"
 
 
-VisitorId = Annotated[str, Path(description="The visitor.", min_length=1, max_length=MAX_ID_CHARACTERS)]
+VisitorId = Annotated[str, Path(alias="id", description="The visitor.", min_length=1, max_length=MAX_ID_CHARACTERS)]
 SegmentName = Annotated[str, Path(description="What the segment is called.")]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from dataclasses import replace
+from typing import Any, Self
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -18,12 +19,13 @@ from actionmap.admin.schemas import Asked
 from actionmap.admin.schemas.answers import TRIED, Tried
 from actionmap.admin.writing import Writer
 from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.models import Definition, Mapping, Webhook
+from actionmap.catalog.models import Definition, Webhook
 from actionmap.catalog.models.webhook import Scalar
 from actionmap.catalog.paths import Scope
 from actionmap.collect.problem import Refusal
 from actionmap.decide import Policy
 from actionmap.deliver.dispatch import Sender
+from actionmap.errors import DefinitionError, Finding
 from actionmap.explain import Explainer
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
@@ -63,7 +65,7 @@ class ActionTrial(Asked):
     """Send it once; takes the right `publish`."""
 
 
-_TRIED = {"answer": refer(Tried), "example": TRIED, "problems": (404, 409, 422)}
+_TRIED: dict[str, Any] = {"answer": refer(Tried), "example": TRIED, "problems": (404, 409, 422)}
 _RIGHT = "`read`, and with `send` also `publish`"
 _TEST = operation(_RIGHT, **_TRIED, reads=body(refer(WebhookTrial), {"visitorId": "c-7f3a"}))
 _TEST_ACTION = operation(_RIGHT, **_TRIED, reads=body(refer(ActionTrial), {"input": {"email": "a@b.example"}}))
@@ -117,11 +119,27 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
         guard.check_of_company(request, "read")
         asked = await body_of(request, ActionTrial)
         action = await found(request, "DataAction", name, draft=asked.draft, send=asked.send)
-        mappings = {field: Mapping(value=value) for field, value in asked.input.items()}
-        webhook = Webhook(name=TRIED_OUT, company=action.company, data_action=name, mappings=mappings)
-        return await answer(webhook, None, action, sends=asked.send)
+        try:
+            return await answer(_carrying(action, asked.input), None, action, sends=asked.send)
+        except DefinitionError as error:
+            raise DefinitionError([_as_asked(finding) for finding in error.findings]) from None
 
     return router
+
+
+def _carrying(action: Definition, values: dict[str, Scalar]) -> Webhook:
+    """A webhook that sends ``action`` with ``values``."""
+    mappings = {field: {"value": value} for field, value in values.items()}
+    written = {"name": TRIED_OUT, "company": action.company, "dataAction": action.name, "mappings": mappings}
+    return Webhook.model_validate(written)
+
+
+def _as_asked(finding: Finding) -> Finding:
+    """``finding`` where it is of the values, with the field of the body."""
+    if finding.subject != f"Webhook {TRIED_OUT}":
+        return finding
+    path = finding.path.removesuffix(".value").replace("mappings", "body.input", 1)
+    return replace(finding, subject="", path=path)
 
 
 def new_id() -> str:

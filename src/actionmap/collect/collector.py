@@ -12,7 +12,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from actionmap.collect.check import MAX_BODY_BYTES, Acceptable, BadBody, TooManyEvents, check_event, split_body
-from actionmap.collect.openapi import REQUEST_BODY, RESPONSES
+from actionmap.collect.openapi import REQUEST_BODY, RESPONSES, SECURITY
 from actionmap.collect.problem import Refusal, problem
 from actionmap.collect.producer import NotStored, Outgoing, Overloaded, Stored
 from actionmap.collect.quota import Quota
@@ -96,7 +96,7 @@ def collector_router(producer: EventSink, authenticate: Authenticate, quota: Quo
         status_code=202,
         response_class=Response,
         responses=RESPONSES,
-        openapi_extra={"requestBody": REQUEST_BODY},
+        openapi_extra={"requestBody": REQUEST_BODY, "security": SECURITY, "x-right": "`ingest`"},
     )
     async def post_events(request: Request) -> Response:
         """Answer 202 when Kafka has acknowledged every event that was not rejected; see ``results`` for each one."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actionmap.collect.problem import documented
-from actionmap.event import RESERVED_EVENTS
+from actionmap.event import EVENT_NAME_PATTERN, RESERVED_EVENTS
 from actionmap.wire import WireEvent
 
 EVENT_EXAMPLE: dict[str, Any] = {
@@ -28,13 +28,39 @@ _REJECTED = {"status": "rejected", "index": 1, "reason": "invalid-field", "detai
 _FAILED = {"status": "failed", "index": 0, "reason": "not-acknowledged", "detail": "Kafka did not acknowledge it"}
 
 
+_SAID = {
+    "eventName": "What happened; some names are only given by actionmap itself.",
+    "visitorId": "Who it happened to: the website's own id of its visitor.",
+    "eventId": "The same when it is sent again, so that it counts once.",
+    "customerId": "Who the visitor says it is.",
+    "timestamp": "When it happened, with its zone; without one, when Kafka got it.",
+    "page": "Where it happened.",
+    "referrerUrl": "Where the visitor came from.",
+    "userAgent": "The browser, as it calls itself.",
+    "ipAddress": "The address that it came from.",
+    "searchQuery": "What was searched for.",
+    "language": "The browser's language.",
+    "attributes": "What else there is to say of the event.",
+    "traits": "What it tells of the visitor, which is remembered.",
+    "url": "The whole URL.",
+    "title": "The title of the page.",
+    "lang": "The language of the page.",
+    "keywords": "The keywords of the page.",
+}
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**field, "description": _SAID[name]} for name, field in schema["properties"].items()}
+
+
 def _event_schema() -> dict[str, Any]:
     """The schema of `WireEvent`, so that it never differs from what is read; its one reference is put in place."""
     (root,), parts = msgspec.json.schema_components([WireEvent])
     schema: dict[str, Any] = parts[root["$ref"].rpartition("/")[2]]
-    properties = dict(schema["properties"])
-    properties["page"] = {"anyOf": [parts["Page"], {"type": "null"}], "default": None}
-    properties["eventName"] = {**properties["eventName"], "not": {"enum": sorted(RESERVED_EVENTS)}}
+    page = {**parts["Page"], "properties": _described(parts["Page"])}
+    properties = _described(schema)
+    properties["page"] = {"anyOf": [page, {"type": "null"}], "default": None, "description": _SAID["page"]}
+    properties["eventName"] |= {"pattern": EVENT_NAME_PATTERN, "not": {"enum": sorted(RESERVED_EVENTS)}}
     return {**schema, "title": "Event", "properties": properties}
 
 
@@ -43,39 +69,45 @@ def _results_schema() -> dict[str, Any]:
     result = {
         "type": "object",
         "required": ["index", "status"],
+        "additionalProperties": False,
         "properties": {
-            "index": {**count, "description": "which event of the request, counted from 0"},
-            "status": {"enum": ["accepted", "rejected", "failed"]},
-            "eventId": {"type": ["string", "null"], "description": "the sender's, or topic/partition/offset"},
-            "partition": count,
-            "offset": {"type": ["integer", "null"]},
-            "reason": {"type": "string"},
-            "detail": {"type": "string"},
+            "index": {**count, "description": "Which event of the request, counted from 0."},
+            "status": {
+                "enum": ["accepted", "rejected", "failed"],
+                "description": "Kafka has it; it is none, ever; or Kafka did not acknowledge it: send it again.",
+            },
+            "eventId": {"type": ["string", "null"], "description": "The sender's, or topic/partition/offset."},
+            "partition": {**count, "description": "Where Kafka has it."},
+            "offset": {"type": ["integer", "null"], "description": "Where Kafka has it; null where it does not tell."},
+            "reason": {"type": "string", "description": "A fixed word, such as invalid-field."},
+            "detail": {"type": "string", "description": "In words for people."},
         },
     }
     return {
         "type": "object",
-        "required": ["accepted", "rejected", "results"],
+        "description": "What became of each event of a request.",
+        "required": ["accepted", "rejected", "failed", "results"],
+        "additionalProperties": False,
         "properties": {
-            "accepted": count,
-            "rejected": count,
-            "failed": count,
-            "results": {"type": "array", "items": result},
+            "accepted": {**count, "description": "How many Kafka has."},
+            "rejected": {**count, "description": "How many are none; sending them again is no use."},
+            "failed": {**count, "description": "How many Kafka did not acknowledge in time."},
+            "results": {"type": "array", "items": result, "description": "One for each event, in their order."},
         },
     }
 
 
-def _body_schema() -> dict[str, Any]:
-    event = _event_schema()
-    return {"oneOf": [event, {"type": "array", "items": event, "minItems": 1, "maxItems": 1000}]}
-
-
+_EVENT = {"$ref": "#/components/schemas/Event"}
+#: Name → what `REQUEST_BODY` and `RESPONSES` refer to.
+SCHEMAS: dict[str, Any] = {"Event": _event_schema(), "Collected": _results_schema()}
+#: How a key may be sent to the collector: a beacon can set no header.
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}, {"basic": []}, {"queryKey": []}]
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "One event or a list of up to 1,000: 32 KB an event, 512 KiB in all; `text/plain` for sendBeacon.",
     "content": {
         "application/json": {
-            "schema": _body_schema(),
+            "schema": {"oneOf": [_EVENT, {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": 1000}]},
             "examples": {
                 "one": {"summary": "One event", "value": EVENT_EXAMPLE},
                 "list": {"summary": "A list", "value": [{"eventName": "page_viewed", "visitorId": "c-7f3a"}]},
@@ -90,7 +122,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "Kafka has every event that is accepted, on all in-sync replicas; others are rejected for good.",
         "content": {
             "application/json": {
-                "schema": _results_schema(),
+                "schema": {"$ref": "#/components/schemas/Collected"},
                 "example": {"accepted": 1, "rejected": 1, "results": [_ACCEPTED, _REJECTED], "failed": 0},
             }
         },

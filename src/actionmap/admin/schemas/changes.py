@@ -100,8 +100,8 @@ class AppliedSet(Shown):
 class RotatedSecrets(Shown):
     """What was encrypted anew."""
 
-    integrations: list[str]
-    """The integrations whose secrets were."""
+    integrations: int
+    """How many integrations' secrets were."""
     revision: int
     """The revision then."""
 
@@ -113,7 +113,7 @@ APPLIED = {
     "revision": 18,
     "changes": [{"action": "create", "kind": "Segment", "name": "regular", "diff": ["+ kind: Segment"]}],
 }
-ROTATED = {"integrations": ["crm"], "revision": 18}
+ROTATED = {"integrations": 1, "revision": 18}
 AUDIT = {
     "items": [{
         "id": "1763752500123-0", "at": EXAMPLE_TIME, "by": "deploy-pipeline", "action": "create", "kind": "Segment",
