@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actionmap import __version__
 from actionmap.admin.auth import ApiKeys
+from actionmap.admin.definition_json import Shown
 from actionmap.admin.definitions import definitions_router
 from actionmap.admin.deliveries import dead_letters_router, deliveries_router
 from actionmap.admin.describe import body, complete, operation, refer
@@ -79,11 +80,12 @@ def create_api(
         _allow_origins(app, cors_origins)
     guard = Guard(keys, quota, cors_origins)
     writer = Writer(registry, guard, requires_if_match=requires_if_match)
+    shown = Shown(lambda integrations: states_of(store.integrations, integrations, survey.edition))
     known = Known(store, partitions, replays.read_record)
     app.include_router(collector)
     for router in (
-        definitions_router(writer),
-        versions_router(writer),
+        definitions_router(writer, shown),
+        versions_router(writer, shown),
         sets_router(writer),
         keys_router(keys, store.api_keys, guard),
         golive_router(survey, guard),

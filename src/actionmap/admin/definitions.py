@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from actionmap.admin.definition_json import Written, written
+from actionmap.admin.definition_json import Shown
 from actionmap.admin.described_definitions import PATCH_TYPES, Described
 from actionmap.admin.listing import Listed, page_of
 from actionmap.admin.requests import body_of, json_body
@@ -48,19 +48,20 @@ _VERBS: dict[str, dict[str, Transition]] = {
 }
 
 
-def definitions_router(writer: Writer) -> APIRouter:
+def definitions_router(writer: Writer, shown: Shown) -> APIRouter:
     """The routes of all five kinds."""
     router = APIRouter()
     for kind, plural in PLURALS.items():
-        _Routes(writer, kind, plural).add_to(router)
+        _Routes(writer, shown, kind, plural).add_to(router)
     return router
 
 
 class _Routes:
     """The routes of one kind."""
 
-    def __init__(self, writer: Writer, kind: str, plural: str) -> None:
+    def __init__(self, writer: Writer, shown: Shown, kind: str, plural: str) -> None:
         self._writer = writer
+        self._shown = shown
         self._registry = writer.registry
         self._guard = writer.guard
         self._kind = kind
@@ -100,13 +101,13 @@ class _Routes:
             if caller.sees(entry.definition) and asked.takes(entry)
         ]
         page, following = page_of(found, asked)
-        return JSONResponse({"items": [written(entry) for entry in page], "next": following, "total": len(found)})
+        return JSONResponse({"items": await self._shown.all(page), "next": following, "total": len(found)})
 
     async def get(self, request: Request, name: Name) -> JSONResponse:
         """One definition as it is in force, with the draft beside it, and its version as ETag."""
         caller = self._guard.check_of_company(request, "read")
         await self._registry.refresh()
-        return _answer(self._writer.find(caller, self._kind, name))
+        return await self._shown.answer(self._writer.find(caller, self._kind, name))
 
     async def create(self, request: Request) -> JSONResponse:
         """Create a definition that does not exist yet."""
@@ -123,7 +124,7 @@ class _Routes:
             return self._writer.edit(request, None, Step(action, self._writer.sealed(definition)))
 
         await self._registry.update(make, caller.name)
-        return _answer(self._writer.find(caller, self._kind, definition.name), 201)
+        return await self._shown.answer(self._writer.find(caller, self._kind, definition.name), 201)
 
     async def replace(self, request: Request, name: Name) -> JSONResponse:
         """Replace a definition as a whole; of a published webhook or data action it becomes the draft beside it.
@@ -215,7 +216,7 @@ class _Routes:
             return Edit() if step is None else self._writer.edit(request, entry, step, right)
 
         await self._registry.update(make, caller.name)
-        return _answer(self._writer.find(caller, self._kind, name))
+        return await self._shown.answer(self._writer.find(caller, self._kind, name))
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)
@@ -236,8 +237,3 @@ def _merged(target: Any, patch: Any) -> Any:
         else:
             merged[name] = _merged(merged.get(name), value)
     return merged
-
-
-def _answer(entry: Entry, status: int = 200) -> JSONResponse:
-    found: Written = written(entry)
-    return JSONResponse(found, status, {"ETag": f'"{entry.version}"'})

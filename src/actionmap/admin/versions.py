@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
-from actionmap.admin.definition_json import plain, written
+from actionmap.admin.definition_json import Shown, plain
 from actionmap.admin.definitions import PLURALS, Name
 from actionmap.admin.describe import operation, refer
 from actionmap.admin.described_definitions import Described
@@ -29,11 +29,11 @@ Number = Annotated[int, Path(ge=1, le=_MOST, description="The number of a versio
 Other = Annotated[int | None, Query(ge=1, le=_MOST, description="The number of the other one; the newest without it.")]
 
 
-def versions_router(writer: Writer) -> APIRouter:
+def versions_router(writer: Writer, shown: Shown) -> APIRouter:
     """``/api/v1/{kind}/{name}/versions``, and ``/api/v1/audit``."""
     router = APIRouter()
     for kind, plural in PLURALS.items():
-        _Routes(writer, kind, plural).add_to(router)
+        _Routes(writer, shown, kind, plural).add_to(router)
     _add_audit(router, writer)
     return router
 
@@ -87,8 +87,9 @@ class Versions:
 class _Routes:
     """The routes of one kind."""
 
-    def __init__(self, writer: Writer, kind: str, plural: str) -> None:
+    def __init__(self, writer: Writer, shown: Shown, kind: str, plural: str) -> None:
         self._writer = writer
+        self._shown = shown
         self._guard = writer.guard
         self._versions = Versions(writer)
         self._kind = kind
@@ -155,7 +156,7 @@ class _Routes:
 
         await self._writer.registry.update(make, caller.name)
         entry = self._writer.find(caller, self._kind, name)
-        return JSONResponse(written(entry), headers={"ETag": f'"{entry.version}"'})
+        return await self._shown.answer(entry)
 
 
 def _shown(some: StoredDefinition, entry: Entry | None) -> dict[str, Any]:

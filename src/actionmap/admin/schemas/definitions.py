@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
-from actionmap.admin.describe import Schema, many, named
+from actionmap.admin.describe import Schema, many, named, refer
 from actionmap.admin.schemas import EXAMPLE_TIME, Asked, Shown
+from actionmap.admin.schemas.operations import INTEGRATION_STATE, ShownReported
 from actionmap.catalog.lifecycle import Action
 from actionmap.catalog.models import KINDS, Name
 
@@ -39,6 +40,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 _ADDED = {
     "version": 4, "inForceVersion": 4, "draft": None, "updatedAt": EXAMPLE_TIME, "updatedBy": "deploy-pipeline",
 }  # fmt: skip
+_STATES = {"intendedState": "active", "reportedState": INTEGRATION_STATE["reportedState"]}
 #: Header that every answer with one definition has, and the one that a change may name it in.
 ETAG = {
     "ETag": {"schema": {"type": "string"}, "required": True, "description": 'The version, in quotes, such as `"4"`.'}
@@ -51,7 +53,7 @@ IF_MATCH = {
 
 def held_example(kind: str) -> dict[str, Any]:
     """A definition as the server answers it."""
-    return {**EXAMPLES[kind], "company": "default", **_ADDED}
+    return {**EXAMPLES[kind], "company": "default", **_ADDED, **(_STATES if kind == "Integration" else {})}
 
 
 def page_schema(kind: str) -> Schema:
@@ -102,7 +104,15 @@ def _patch(kind: str, fields: Schema) -> Schema:
 def _server_fields(kind: str) -> Schema:
     """What the server adds; in a body only `version` counts."""
     number = {"type": "integer", "minimum": 1}
+    states = {
+        "intendedState": {"enum": ["active", "inactive"], "readOnly": True, "description": "What it is meant to be."},
+        "reportedState": {
+            "allOf": [refer(ShownReported)], "readOnly": True,
+            "description": "What it is, going by its deliveries and probes.",
+        },
+    }  # fmt: skip
     return {
+        **(states if kind == "Integration" else {}),
         "version": {**number, "description": "Counts its writes. In a body: the one that it is made from."},
         "inForceVersion": {
             "anyOf": [number, {"type": "null"}], "readOnly": True,
