@@ -130,7 +130,7 @@ async def test_a_webhook_is_tried_out_by_the_server(server: tuple[Server, str], 
     code, said, _ = await ask("webhooks", "test", "tell-shop", "--format", "json")
     assert json.loads(json.loads(said)["request"]["body"]) == {"n": -1, "visitor": "sample"}
     for args, text in (
-        (("nowhere",), "there is no webhook"), (("tell-shop", "--visitor", "v", "--rules", "."), "know no visitors"),
+        (("nowhere",), "there is no Webhook"), (("tell-shop", "--visitor", "v", "--rules", "."), "know no visitors"),
         (("tell-shop", "--visitor", "v"), "there is no visitor"),
     ):  # fmt: skip
         code, _, said = await ask("webhooks", "test", *args)
