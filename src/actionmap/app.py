@@ -131,8 +131,7 @@ async def highest_judged(store: Store, partitions: int) -> int:
     Raises:
         Unreachable: the store does not answer.
     """
-    fences = await asyncio.gather(*(store.fence(partition) for partition in range(partitions)))
-    return max((fence.revision for fence in fences), default=0)
+    return max((fence.revision for fence in await store.fences(partitions)), default=0)
 
 
 async def prepare_topic(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from actionmap.catalog.versions import (
     entry_after,
     entry_of,
 )
-from actionmap.errors import ActionmapError, Conflict, DefinitionError
+from actionmap.errors import ActionmapError, Conflict, DefinitionError, Finding, LifecycleError
 from actionmap.process import collector_paused, keep_from_collector, wall_clock
 from actionmap.store.definitions import Changes, HoldsDefinitions, Revision
 from actionmap.telemetry import logger
@@ -37,8 +38,9 @@ Versions = dict[str, int]
 
 #: More definitions than this are not left to Python's collector to go through again and again.
 _MANY = 1_000
-#: How often a change is made anew from what somebody else has written meanwhile.
-_TRIES = 20
+#: How often a change is made anew from what somebody else has written meanwhile, and the longest rest before it.
+_TRIES, _MOST_REST_S = 20, 1.0
+NAME_TAKEN = "this name is taken by another company; names are unique in an installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Registry:
         self._clock = clock
         self._log = logger("registry")
         self._refreshing = asyncio.Lock()
+        #: One change after the other is made here, so that only those of other processes are in each other's way.
+        self._updating = asyncio.Lock()
         #: What is in use, and what was seen last: a revision that is refused is not read again and again.
         self._in_use = self._seen = Revision()
         self.definitions: Mapping[str, Definition] = {}
@@ -223,7 +227,7 @@ class Registry:
         def rotate() -> Edit:
             return Edit({key: Step("change", some) for key, some in rotated(self.definitions, self._vault).items()})
 
-        return len((await self.update(rotate, by)).steps)
+        return len(await self.update(rotate, by))
 
     async def change(self, changed: Mapping[str, Definition], deleted: frozenset[str] = frozenset()) -> int:
         """Write ``changed``, which takes over at once, and delete ``deleted``, all or nothing; returns the revision.
@@ -238,9 +242,10 @@ class Registry:
         base = self._base
         wanted = await asyncio.to_thread(self.sealed, changed)
         steps = {key: saved(base.entries.get(key), some, takes_over=True) for key, some in wanted.items()}
-        return await self._write(Edit({key: step for key, step in steps.items() if step is not None}, deleted), base)
+        await self._write(Edit({key: step for key, step in steps.items() if step is not None}, deleted), base)
+        return self.revision
 
-    async def update(self, make: Callable[[], Edit], by: str) -> Edit:
+    async def update(self, make: Callable[[], Edit], by: str) -> dict[str, Entry]:
         """Take over the newest revision, let ``make`` say what changes, and write it: all of it, or nothing.
 
         When somebody else has written meanwhile, it is made anew, so that ``make`` may look at what is here and refuse.
@@ -250,22 +255,23 @@ class Registry:
             by: The name of the API key that asks for it, for the audit.
 
         Returns:
-            What was written; an empty one when there was nothing to do.
+            What is held of the definitions that were written; nothing when there was nothing to do.
 
         Raises:
             ActionmapError: as `change`, and whatever ``make`` raises.
         """
-        for _ in range(_TRIES):
-            await self.refresh()
-            base = self._base
-            edit = await asyncio.to_thread(make)
-            if not edit.steps and not edit.deleted and await self._judged_by() <= base.revision:
-                return edit
-            try:
-                await self._write(edit, base, by)
-            except Conflict:
-                continue
-            return edit
+        async with self._updating:
+            for turn in range(_TRIES):
+                await self.refresh()
+                base = self._base
+                edit = await asyncio.to_thread(make)
+                if not edit.steps and not edit.deleted and await self._judged_by() <= base.revision:
+                    return {}
+                try:
+                    return await self._write(edit, base, by)
+                except Conflict:
+                    # Another process was faster; two that rest alike would meet again.
+                    await asyncio.sleep(random.uniform(0, _MOST_REST_S * turn / _TRIES))  # noqa: S311 - no secret
         raise Conflict("others change the definitions all the time")
 
     @property
@@ -273,12 +279,13 @@ class Registry:
         """What a change is made from: if it is not the newest any more when it is written, the store refuses it."""
         return _Base(self.revision, self.entries)
 
-    async def _write(self, edit: Edit, base: _Base, by: str = "") -> int:
+    async def _write(self, edit: Edit, base: _Base, by: str = "") -> dict[str, Entry]:
         if self.refused:
             raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
         gone = await self._store.last_versions([key for key in edit.steps if key not in base.entries])
+        await self._check_names(edit, gone)
         after = await asyncio.to_thread(self._after, edit, base, gone, by)
-        revision = await self._store.write(
+        await self._store.write(
             base.revision,
             {key: encode_entry(entry) for key, entry in after.items()},
             sorted(edit.deleted),
@@ -287,7 +294,17 @@ class Registry:
             above=await self._judged_by(),
         )
         await self.refresh()
-        return revision
+        return after
+
+    async def _check_names(self, edit: Edit, gone: Mapping[str, int]) -> None:
+        """Refuse the name of a deleted definition to another company: its versions and deliveries are kept by name."""
+        findings = []
+        for key, version in gone.items():
+            former, wanted = (await self.former(key, [version])).get(version), edit.steps[key].definition
+            if former is not None and former.company != wanted.company:
+                findings.append(Finding(message=NAME_TAKEN, path="name", subject=key.replace("/", " ", 1)))
+        if findings:
+            raise LifecycleError(findings)
 
     def _after(self, edit: Edit, base: _Base, gone: Mapping[str, int], by: str) -> dict[str, Entry]:
         """What is held of the definitions that ``edit`` writes, when the set as it would be then compiles."""
@@ -304,14 +321,28 @@ class Registry:
         """Compile what is in force in ``entries``, and what would be with all drafts published.
 
         Raises:
-            DefinitionError: one of the two does not compile.
+            DefinitionError: one of the two does not compile. What is wrong with drafts already is nobody's hindrance.
         """
         definitions = {key: entry.definition for key, entry in entries.items()}
         versions = {key: entry.in_force for key, entry in entries.items()}
         rulebook = compile_rulebook(definitions, self.revision + 1, versions, self.rulebook)
         drafts = {key: entry.draft for key, entry in entries.items() if entry.draft is not None}
         if drafts:
-            compile_rulebook(definitions | drafts, previous=rulebook)
+            try:
+                compile_rulebook(definitions | drafts, previous=rulebook)
+            except DefinitionError as error:
+                known = self._findings_of_drafts()
+                if new := [finding for finding in error.findings if finding not in known]:
+                    raise DefinitionError(new) from None
+
+    def _findings_of_drafts(self) -> tuple[Finding, ...]:
+        """What is wrong already with the set as it would be with all drafts published."""
+        drafts = {key: entry.draft for key, entry in self.entries.items() if entry.draft is not None}
+        try:
+            compile_rulebook({**self.definitions, **drafts}, previous=self.rulebook)
+        except DefinitionError as error:
+            return error.findings
+        return ()
 
     async def former(self, key: str, versions: Sequence[int]) -> dict[int, StoredDefinition]:
         """Those of the former versions of ``key`` that are kept; the present one is in `entries`."""

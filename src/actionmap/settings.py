@@ -196,7 +196,7 @@ def hash_of_key(key: str) -> str:
 
 
 _API_KEY = re.compile(
-    r"(?P<key>\S{8,}):(?P<rights>[a-z+]+)(@(?P<company>[a-z0-9]([a-z0-9._-]*[a-z0-9])?))?(#(?P<name>[A-Za-z0-9._-]+))?",
+    r"(?P<key>\S{8,}):(?P<rights>[a-z+]+)(@(?P<company>[a-z0-9]+(-[a-z0-9]+)*))?(#(?P<name>[A-Za-z0-9._-]+))?",
 )
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 

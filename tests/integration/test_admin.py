@@ -366,7 +366,8 @@ RIGHTS: list[tuple[str, str, str]] = [
     ("edit", "POST", "segments"),
     ("edit", "PUT", "segments/idle"),
     ("edit", "DELETE", "segments/idle"),
-    ("edit", "POST", "segments/regular/deactivate"),
+    ("edit", "POST", "integrations/shop/deactivate"),
+    ("publish", "POST", "segments/regular/deactivate"),
     ("publish", "POST", "segments/regular/activate"),
     ("publish", "POST", "webhooks/tell-shop/publish"),
     ("publish", "POST", "webhooks/tell-shop/archive"),
@@ -448,7 +449,9 @@ async def test_what_is_or_becomes_live_is_changed_with_the_right_to_publish_alon
     assert live is not None
     steps: list[tuple[Any, Any]] = [(None, live), (live, None), (idle, live)]
     if "state" not in live:
-        steps += [(live, {**live, "description": "other"}), (live, idle)]
+        steps.append((live, {**live, "description": "other"}))
+    if plural != "action-maps":  # one that is switched off and in no group lets nothing fire
+        steps.append((live, idle) if "state" not in live else (None, live))
     for before, after in steps:
         if before or after:
             assert await _changes(server, plural, before, after, "key-edit") == [403, 403]

@@ -48,16 +48,17 @@ FAILING = IntegrationHealth(failing_since=1_700_000_000_000, last_error="status 
 
 
 @pytest.mark.parametrize(
-    ("hold", "health", "said"),
+    ("hold", "health", "status", "said"),
     [
-        (PAUSED, None, "paused (the CRM is moved)"),
-        (None, FAILING, "has failed since 2023-11-14"),
-        (None, IntegrationHealth(warning="answered 410"), "answered 410"),
+        (PAUSED, None, "warn", "paused (the CRM is moved)"),
+        (None, FAILING, "fail", "has failed since 2023-11-14"),
+        (None, IntegrationHealth(warning="answered 410"), "warn", "answered 410"),
     ],
 )
-async def test_the_golive_check_warns_of_an_integration_that_is_not_well(
+async def test_the_golive_check_tells_of_an_integration_that_is_not_well(
     hold: Hold | None,
     health: IntegrationHealth | None,
+    status: str,
     said: str,
     server: Server,  # noqa: F811
 ) -> None:
@@ -71,7 +72,7 @@ async def test_the_golive_check_warns_of_an_integration_that_is_not_well(
     if health is not None:
         await server.store.integrations.note("shop", health)
     now = await check()
-    assert (now["status"], said in now["message"], bool(now["fix"])) == ("warn", True, True)
+    assert (now["status"], said in now["message"], bool(now["fix"])) == (status, True, True)
 
 
 async def test_whether_an_integration_can_be_reached_is_tried_with_the_right_to_publish_and_shown_to_all() -> None:

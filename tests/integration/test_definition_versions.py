@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from test_admin import NEW, RULES, SEGMENT, Server
+from test_admin import NEW, RULES, SEGMENT, Server, remember
 
 from actionmap.settings import ApiKey, hash_of_key
 from support import definitions
@@ -282,7 +282,7 @@ async def test_what_was_read_can_be_sent_back_unchanged_and_changes_nothing(serv
 
 def of_company(company: str) -> list[dict[str, Any]]:
     """The rules as those of ``company``, their names with its name before them."""
-    text = json.dumps(RULES)
+    text = json.dumps(RULES).replace("ACTIONMAP_SECRET_", f"ACTIONMAP_SECRET_{company.upper()}__")
     for one in RULES:
         text = text.replace(f'"{one["name"]}"', f'"{company}-{one["name"]}"')
     return [{**one, "company": company} for one in json.loads(text)]
@@ -409,3 +409,112 @@ async def test_a_page_of_another_site_is_let_in_only_when_it_is_named() -> None:
     cross = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
     assert (await opened.ask("POST", "segments", json=SEGMENT, headers=cross)).status_code == 201
     assert (await closed.ask("POST", "segments", json=SEGMENT, headers=cross)).status_code == 403
+
+
+# --- what fresh eyes found
+
+
+async def test_the_name_of_a_deleted_definition_stays_its_company_s_with_its_versions_and_deliveries() -> None:
+    server = await two_companies()
+    await done(server, "POST", "segments", key="key-acme", json={**SEGMENT, "description": "ACME secret plan"})
+    await done(server, "DELETE", "segments/regular", key="key-acme")
+    taken = await server.ask("POST", "segments", key="key-globex", json=SEGMENT)
+    assert (taken.status_code, "taken by another company" in taken.text) == (409, True)
+    put = await server.ask("PUT", "definitions", key="key-globex", json={"definitions": [SEGMENT]})
+    assert put.status_code == 409
+    for path in ("versions", "versions/1", "versions/1/diff"):
+        assert (await server.ask("GET", f"segments/regular/{path}", key="key-globex")).status_code == 404
+    assert (await server.ask("POST", "segments/regular/versions/1/restore", key="key-globex")).status_code == 404
+    restored = await done(server, "POST", "segments/regular/versions/1/restore", key="key-acme")
+    assert (restored["company"], restored["version"]) == ("acme", 2)
+
+
+async def test_a_definition_stays_its_company_s_whatever_a_file_or_a_patch_says() -> None:
+    server = await two_companies()
+    moved = await server.ask("PATCH", "webhooks/acme-tell-shop", json={"company": "globex"})
+    assert (moved.status_code, moved.json()["errors"][0]["path"]) == (409, "company")
+    plain = [{name: value for name, value in one.items() if name != "company"} for one in of_company("acme")]
+    planned = await done(server, "PUT", "definitions", json={"definitions": plain}, params={"dryRun": "true"})
+    assert {change["action"] for change in planned["changes"]} == {"unchanged"}
+    plain[0]["auth"] = {"type": "bearer", "token": "${ACTIONMAP_SECRET_GLOBEX__SHOP}"}
+    foreign = await server.ask("PUT", "definitions", json={"definitions": plain})
+    assert (foreign.status_code, "begin with ACTIONMAP_SECRET_ACME__" in foreign.text) == (409, True)
+    assert server.registry.refused == ""
+
+
+async def test_pruning_with_a_key_of_no_company_leaves_the_companies_alone_that_the_set_does_not_name() -> None:
+    server = await two_companies()
+    kept = of_company("acme")[:3]
+    pruned = await done(server, "PUT", "definitions", json={"definitions": kept}, params={"prune": "true"})
+    gone = {change["name"] for change in pruned["changes"] if change["action"] == "delete"}
+    assert gone == {"acme-each-order", "acme-first-visit"}
+
+
+async def test_a_company_refers_to_secrets_of_its_own_alone() -> None:
+    server = await two_companies()
+    auth = {"type": "bearer", "token": "${ACTIONMAP_SECRET_GLOBEX__SHOP}"}
+    new = {"name": "i", "baseUrl": "https://acme.example.com", "auth": auth}
+    refused = await server.ask("POST", "integrations", key="key-acme", json=new)
+    assert (refused.status_code, "begin with ACTIONMAP_SECRET_ACME__" in refused.text) == (422, True)
+    auth["token"] = "${ACTIONMAP_SECRET_ACME__SHOP}"
+    assert (await server.ask("POST", "integrations", key="key-acme", json=new)).status_code == 201
+
+
+async def test_what_is_remembered_of_visitors_is_not_for_a_company(server: Server) -> None:
+    server = await two_companies()
+    await remember(server, "ann", "order")
+    for method, path, body in (
+        ("GET", "explain?visitorId=ann", None),
+        ("GET", "action-maps/acme-each-order/explain?visitorId=ann", None),
+        ("POST", "webhooks/acme-tell-shop/test", {"visitorId": "ann"}),
+    ):
+        assert (await server.ask(method, path, key="key-acme", json=body)).status_code == 403
+    given = {"events": [{"eventName": "visit", "visitorId": "ann"}]}
+    seen = await done(server, "POST", "explain", key="key-acme", json=given)
+    assert {one["actionMap"] for one in seen} == {"acme-each-order", "acme-first-visit"}
+
+
+async def test_each_answer_shows_what_its_own_request_has_written(server: Server) -> None:
+    async def edit(number: int) -> tuple[str, Any, str]:
+        answer = await server.ask("PATCH", "segments/regular", json={"description": str(number)})
+        return str(number), answer.json()["description"], answer.headers["etag"]
+
+    found = await asyncio.gather(*(edit(number) for number in range(30)))
+    assert all(sent == shown for sent, shown, _ in found)
+    assert len({etag for _, _, etag in found}) == 30
+
+
+async def test_many_editors_of_different_definitions_are_all_served(server: Server) -> None:
+    names = [f"s{number}" for number in range(40)]
+    made = await asyncio.gather(*(server.ask("POST", "segments", json={**SEGMENT, "name": name}) for name in names))
+    assert {answer.status_code for answer in made} == {201}
+
+
+@pytest.mark.parametrize("header", ["", " ", ",", '""'])
+async def test_an_if_match_that_names_no_version_is_refused(header: str, server: Server) -> None:
+    for method in ("PATCH", "DELETE"):
+        answer = await server.ask(method, "segments/regular", json={}, headers={"If-Match": header})
+        assert answer.status_code == 400
+
+
+async def test_switching_off_takes_more_where_it_lets_others_fire(server: Server) -> None:
+    assert (await server.ask("POST", "segments/regular/deactivate", key="key-edit")).status_code == 403
+    grouped = {**NEW["action-maps"], "exclusiveGroup": "sales"}
+    await done(server, "POST", "action-maps", json=grouped)
+    for method, path, body in (("POST", "/deactivate", None), ("PATCH", "", {"active": False})):
+        assert (await server.ask(method, f"action-maps/new{path}", key="key-edit", json=body)).status_code == 403
+        alone = await server.ask(method, f"action-maps/each-order{path}", key="key-edit", json=body)
+        assert alone.status_code == 200
+        await done(server, "POST", "action-maps/each-order/activate")
+
+
+async def test_an_archived_webhook_is_archived_as_it_is(server: Server) -> None:
+    both = await server.ask("PATCH", "webhooks/tell-shop", json={"state": "archived", "description": "other"})
+    assert both.status_code == 409
+    assert (await done(server, "PATCH", "webhooks/tell-shop", json={"state": "archived"}))["state"] == "archived"
+
+
+async def test_a_page_is_not_gone_on_with_in_another_order(server: Server) -> None:
+    page = await done(server, "GET", "action-maps", params={"limit": 1})
+    wrong = await server.ask("GET", "action-maps", params={"after": page["next"], "sort": "-updatedAt"})
+    assert (wrong.status_code, "sorted by name" in wrong.text) == (400, True)

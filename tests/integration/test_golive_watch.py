@@ -15,6 +15,7 @@ from actionmap.demo.receiver import Receiver
 from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
 from actionmap.golive import Watch, watch
+from actionmap.process import wall_clock
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import Hold, IntegrationHealth
 from actionmap.telemetry import Metrics
@@ -66,7 +67,7 @@ async def test_a_map_that_stops_being_ready_is_told_once_and_again_when_it_is_ba
     async with scene() as some:
         assert await some.look() == []
         assert some.number("actionmap_golive_ready") == 2
-        await some.server.store.integrations.note("shop", IntegrationHealth(failing_since=5))
+        await some.server.store.integrations.note("shop", IntegrationHealth(failing_since=wall_clock()))
         assert await some.look() == []
         await some.server.store.integrations.hold("shop", Hold("disabled", 7, "failed for days"))
         lost = await some.look()

@@ -272,8 +272,13 @@ STATES = {
     "reached": (IntegrationState(probed=Probed(5, "e")), "pass", "active"),
     "not reached": (IntegrationState(probed=Probed(5, "e", "refused")), "fail", "refused"),
     "failing": (
-        IntegrationState(None, IntegrationHealth(failing_since=5, last_error="503", failed_as="e")),
+        IntegrationState(None, IntegrationHealth(failing_since=TEN - 299_999, last_error="503", failed_as="e")),
         "warn",
+        "503",
+    ),
+    "failing for minutes": (
+        IntegrationState(None, IntegrationHealth(failing_since=TEN - 300_000, last_error="503", failed_as="e")),
+        "fail",
         "503",
     ),
     "disabled": (IntegrationState(Hold("disabled", 5)), "fail", "its deliveries are held"),

@@ -22,7 +22,11 @@ class Caller:
 
     def sees(self, definition: Definition) -> bool:
         """Whether ``definition`` is any of its business."""
-        return self.company in (None, definition.company)
+        return self.sees_company(definition.company)
+
+    def sees_company(self, company: str) -> bool:
+        """Whether what is of ``company`` is any of its business."""
+        return self.company in (None, company)
 
 
 #: Who asks where no key is needed.
@@ -69,10 +73,25 @@ def rights_for(before: Entry | None, step: Step | None) -> tuple[str, ...]:
 
     `edit`, and `publish` besides where what is live changes: what is sent, and to where, is for those who may publish.
     """
-    if before is not None and step is not None and (step.action in ASIDE or step.definition is before.definition):
-        return ("edit",)
+    if before is not None and step is not None:
+        is_aside = step.action in ASIDE or step.definition is before.definition
+        if is_aside or _only_keeps_back(before.definition, step.definition):
+            return ("edit",)
     some = (before.definition if before is not None else None, step.definition if step is not None else None)
     return ("edit", "publish") if any(_is_live(one) for one in some if one is not None) else ("edit",)
+
+
+def _only_keeps_back(now: Definition, then: Definition) -> bool:
+    """Whether a map fires no more, and nothing else fires for it: one in a group would leave its place to others."""
+    if not (isinstance(now, ActionMap) and isinstance(then, ActionMap)):
+        return False
+    return now.active and not then.active and now.group is None and then.group is None
+
+
+def right_to_deactivate(now: Definition) -> str:
+    """The right that is enough to switch ``now`` off: without a segment, or the first of a group, others may fire."""
+    may_let_fire = isinstance(now, Segment) or (isinstance(now, ActionMap) and now.group is not None)
+    return "publish" if may_let_fire else "edit"
 
 
 def _is_live(definition: Definition) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from actionmap.admin.auth import right_to_deactivate
 from actionmap.admin.definition_json import Shown
 from actionmap.admin.described_definitions import PATCH_TYPES, Described
 from actionmap.admin.listing import Listed, page_of
@@ -33,6 +34,8 @@ PLURALS = {
     "ActionMap": "action-maps",
 }
 Transition = Callable[[Entry], Step | None]
+#: The right that is enough for a step of a definition.
+RightFor = Callable[[Definition], str]
 Name = Annotated[str, Path(description="What the definition is called.")]
 _SWITCHES: dict[str, Transition] = {
     "activate": lambda entry: lifecycle.switched(entry, active=True),
@@ -86,7 +89,7 @@ class _Routes:
         route(one, self.delete, "DELETE", f"Delete {some}", said.deleted)
         route(f"{one}/duplicate", self.duplicate, "POST", f"Duplicate {some}", said.duplicated)
         for verb, transition in _VERBS[self._kind].items():
-            described = said.stepped(_right_of(verb))
+            described = said.stepped("edit" if verb == "deactivate" and self._kind != "Segment" else "publish")
             route(f"{one}/{verb}", self._verb(verb, transition), "POST", f"{verb.capitalize()} {some}", described)
         if "publish" in _VERBS[self._kind]:
             route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {some}", said.stepped("edit"))
@@ -123,8 +126,9 @@ class _Routes:
                 raise Refusal(409, f"{self._kind} {definition.name!r} exists already; replace it with PUT")
             return self._writer.edit(request, None, Step(action, self._writer.sealed(definition)))
 
-        await self._registry.update(make, caller.name)
-        return await self._shown.answer(self._writer.find(caller, self._kind, definition.name), 201)
+        after = await self._registry.update(make, caller.name)
+        # Not what is there by now: somebody else may have written since, and the ETag would be theirs.
+        return await self._shown.answer(after[definition.key], 201)
 
     async def replace(self, request: Request, name: Name) -> JSONResponse:
         """Replace a definition as a whole; of a published webhook or data action it becomes the draft beside it.
@@ -193,10 +197,9 @@ class _Routes:
         return await self._change(request, name, lifecycle.discarded)
 
     def _verb(self, verb: str, transition: Transition) -> Callable[..., Any]:
-        right = _right_of(verb)
+        right: RightFor = right_to_deactivate if verb == "deactivate" else lambda _: "publish"
 
         async def call(request: Request, name: Name) -> JSONResponse:
-            self._guard.check_of_company(request, right)
             return await self._change(request, name, transition, right=right)
 
         call.__doc__ = f"{verb.capitalize()} it; answers the definition as it is then."
@@ -204,26 +207,27 @@ class _Routes:
 
     async def _change(
         self, request: Request, name: str, transition: Transition, *, expected: Any = None, is_blind: bool = False,
-        right: str | None = None,
+        right: RightFor | None = None,
     ) -> JSONResponse:  # fmt: skip
         """Make one step of the definition ``name``, and answer what it is then."""
-        caller = self._guard.check_of_company(request)
+        caller = self._guard.caller(request)
+        seen: list[Entry] = []
 
         def make() -> Edit:
             entry = self._writer.find(caller, self._kind, name)
+            enough = right(entry.definition) if right is not None else None
+            self._guard.check_of_company(request, enough or "edit")
             self._writer.check_version(request, entry, expected, is_blind=is_blind)
+            seen[:] = [entry]
             step = transition(entry)
-            return Edit() if step is None else self._writer.edit(request, entry, step, right)
+            return Edit() if step is None else self._writer.edit(request, entry, step, enough)
 
-        await self._registry.update(make, caller.name)
-        return await self._shown.answer(self._writer.find(caller, self._kind, name))
+        after = await self._registry.update(make, caller.name)
+        [held] = after.values() or seen
+        return await self._shown.answer(held)
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)
-
-
-def _right_of(verb: str) -> str:
-    return "edit" if verb == "deactivate" else "publish"
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import JSONResponse
 
+from actionmap.admin.auth import Caller
 from actionmap.admin.definitions import Name
 from actionmap.admin.describe import body, many, operation, refer
 from actionmap.admin.replay import ReadRecord
@@ -23,7 +24,7 @@ from actionmap.consume.parse import parse_record
 from actionmap.decide import Policy
 from actionmap.errors import NotFound, Rejected
 from actionmap.event import Event
-from actionmap.explain import Explainer, Explanation, given_event
+from actionmap.explain import Explainer, given_event
 from actionmap.process import wall_clock
 from actionmap.store.protocols import Store
 from actionmap.visitor import Visitor, decode_visitor
@@ -57,23 +58,19 @@ def explain_router(writer: Writer, policy: Policy, known: Known) -> APIRouter:
 
     registry = writer.registry
 
-    async def explainer(request: Request, name: str | None = None) -> Explainer:
-        caller = writer.guard.check_of_company(request, "read")
+    async def explainer(request: Request, name: str | None = None, *, asks_visitor: bool = False) -> Explainer:
+        # What is remembered of visitors is of no single company.
+        check = writer.guard.check if asks_visitor else writer.guard.check_of_company
+        caller = check(request, "read")
         await registry.refresh()
         if name is not None:
             writer.find(caller, "ActionMap", name)
-        return Explainer(registry.definitions, registry.rulebook, policy)
-
-    def seen(request: Request, found: list[Explanation]) -> list[dict[str, Any]]:
-        caller = writer.guard.caller(request)
-        entries = {one.action_map: registry.entries.get(f"ActionMap/{one.action_map}") for one in found}
-        names = {name for name, entry in entries.items() if entry is None or caller.sees(entry.definition)}
-        return [one.as_json() for one in found if one.action_map in names]
+        return Explainer(*await asyncio.to_thread(writer.own, caller), policy)
 
     @router.get("/api/v1/action-maps/{name}/explain", summary="Explain one map by a visitor as now", **_ONE_AS_NOW)
     async def one_of_visitor(request: Request, name: Name, visitor_id: VisitorId) -> JSONResponse:
         """By the visitor's latest event, with what is remembered of it. Nothing is changed or sent."""
-        found = await explainer(request, name)
+        found = await explainer(request, name, asks_visitor=True)
         return _answer(found.of_visitor(name, *await known.visitor(visitor_id)).as_json())
 
     @router.post(
@@ -83,25 +80,27 @@ def explain_router(writer: Writer, policy: Policy, known: Known) -> APIRouter:
         """Body: ``{"events": […]}`` of one visitor; the last one is explained. Nothing is changed or sent."""
         found = await explainer(request, name)
         asked = await body_of(request, GivenEvents)
-        return _answer(found.of_event(name, *await known.event(found, asked.events)).as_json())
+        return _answer(
+            found.of_event(name, *await known.event(found, asked.events, writer.guard.caller(request))).as_json()
+        )
 
     @router.get(
         "/api/v1/explain", summary="Explain all active maps by a visitor as now, the nearest first", **_ALL_AS_NOW
     )
     async def all_of_visitor(request: Request, visitor_id: VisitorId) -> JSONResponse:
         """By the visitor's latest event, with what is remembered of it. Nothing is changed or sent."""
-        found = await explainer(request)
+        found = await explainer(request, asks_visitor=True)
         asked = await known.visitor(visitor_id)
-        return _answer(seen(request, await asyncio.to_thread(found.all_of_visitor, *asked)))
+        return _answer([one.as_json() for one in await asyncio.to_thread(found.all_of_visitor, *asked)])
 
     @router.post("/api/v1/explain", summary="Explain all active maps for events that are given, the nearest first",
                  **_ALL_OF_EVENTS)  # fmt: skip
     async def all_of_event(request: Request) -> JSONResponse:
         """Body: ``{"events": […]}`` of one visitor; the last one is explained. Nothing is changed or sent."""
         found = await explainer(request)
-        asked = await known.event(found, (await body_of(request, GivenEvents)).events)
+        asked = await known.event(found, (await body_of(request, GivenEvents)).events, writer.guard.caller(request))
         # Of a hundred thousand maps it takes seconds, in which others are answered.
-        return _answer(seen(request, await asyncio.to_thread(found.all_of_event, *asked)))
+        return _answer([one.as_json() for one in await asyncio.to_thread(found.all_of_event, *asked)])
 
     return router
 
@@ -129,14 +128,19 @@ class Known:
             )
         return visitor, event
 
-    async def event(self, explainer: Explainer, given: list[dict[str, Any]]) -> tuple[Event, Visitor | None, int]:
+    async def event(
+        self, explainer: Explainer, given: list[dict[str, Any]], caller: Caller
+    ) -> tuple[Event, Visitor | None, int]:
         """The last of the events, its visitor as the others have made it, and the stream time then.
+
+        What is remembered of the visitor is not for a ``caller`` of a company: for it, nobody knows the visitor yet.
 
         Raises:
             Refusal: one is no event, or not of the same visitor.
         """
         *earlier, event = _events(given)
-        return event, *explainer.before(event, earlier, await self._stored(event.visitor_id))
+        stored = await self._stored(event.visitor_id) if caller.company is None else None
+        return event, *explainer.before(event, earlier, stored)
 
     async def _stored(self, visitor_id: str) -> Visitor | None:
         [found] = await self._store.load(self._partition(visitor_id), [visitor_id])

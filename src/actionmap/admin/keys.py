@@ -14,7 +14,7 @@ from actionmap.admin.describe import body, operation, refer
 from actionmap.admin.requests import Guard, body_of
 from actionmap.admin.schemas import Asked
 from actionmap.admin.schemas.operations import KEY, KeyList, MadeKey
-from actionmap.catalog.models import Name
+from actionmap.catalog.models import Company
 from actionmap.collect.problem import Refusal
 from actionmap.errors import NotFound
 from actionmap.event import to_rfc3339
@@ -30,7 +30,7 @@ class NewKey(Asked):
     """What it is called in the audit; no other key is."""
     rights: Annotated[list[Right], Field(min_length=1, examples=[["read", "edit"]])]
     """What it may do: no more than the key that makes it."""
-    company: Name | None = None
+    company: Company | None = None
     """Whose definitions it may see and change; null: of all, or of the company of the key that makes it."""
 
 

@@ -71,19 +71,22 @@ def page_of(found: Sequence[Entry], asked: Listed) -> tuple[list[Entry], str | N
 
     rows = sorted(found, key=place, reverse=is_reversed)
     if asked.after:
-        last = _read_cursor(asked.after)
+        last = _read_cursor(asked.after, asked.sort)
         rows = [entry for entry in rows if (place(entry) < last if is_reversed else place(entry) > last)]
     page = rows[: asked.limit]
-    return page, _cursor(place(page[-1])) if len(rows) > asked.limit else None
+    return page, _cursor(asked.sort, place(page[-1])) if len(rows) > asked.limit else None
 
 
-def _cursor(place: tuple[int, str]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+def _cursor(sort: Sort, place: tuple[int, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((sort, *place))).decode().rstrip("=")
 
 
-def _read_cursor(text: str) -> tuple[int, str]:
+def _read_cursor(text: str, sort: Sort) -> tuple[int, str]:
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        return msgspec.json.decode(raw, type=tuple[int, str])
+        of, at, name = msgspec.json.decode(raw, type=tuple[str, int, str])
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise Refusal(400, "`after` is not the `next` of a page", path="query.after") from None
+    if of != sort:
+        raise Refusal(400, f"`after` is the `next` of a page that was sorted by {of}", path="query.after")
+    return at, name

@@ -25,13 +25,14 @@ from actionmap.admin.schemas.changes import (
 from actionmap.admin.writing import Writer
 from actionmap.catalog.documents import Document
 from actionmap.catalog.lifecycle import Entry
+from actionmap.catalog.models.base import DEFAULT_COMPANY
 from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.catalog.plan import Change, plan
 from actionmap.catalog.versions import entry_after
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError, Finding
 from actionmap.process import collector_paused
-from actionmap.registry import Edit
+from actionmap.registry import NAME_TAKEN, Edit
 
 _READ = operation("`read`", refer(HeldSet), HELD_SET)
 _PUT = operation(
@@ -69,7 +70,8 @@ def sets_router(writer: Writer) -> APIRouter:
         def make() -> Edit:
             with collector_paused():
                 wanted = registry.sealed(given)
-                changes[:] = plan(_own(writer, caller, wanted), wanted, prune=prune)
+                current = _of_companies(_own(writer, caller, wanted), wanted, caller)
+                changes[:] = plan(current, wanted, prune=prune)
             return _edit_of(changes)
 
         def make_with_rights() -> Edit:
@@ -123,9 +125,18 @@ def _own(writer: Writer, caller: Caller, wanted: Definitions) -> dict[str, Entry
     entries = writer.registry.entries
     taken = [key for key in wanted if key in entries and not caller.sees(entries[key].definition)]
     if taken:
-        message = "this name is taken by another company; names are unique in an installation"
-        raise DefinitionError([Finding(message=message, path="name", subject=key.replace("/", " ")) for key in taken])
+        subjects = [key.replace("/", " ", 1) for key in taken]
+        raise DefinitionError([Finding(message=NAME_TAKEN, path="name", subject=subject) for subject in subjects])
     return {key: entry for key, entry in entries.items() if caller.sees(entry.definition)}
+
+
+def _of_companies(current: Mapping[str, Entry], wanted: Definitions, caller: Caller) -> Mapping[str, Entry]:
+    """Of ``current`` what is of the companies that ``wanted`` is of: nothing of others is pruned with it."""
+    if caller.company is not None:
+        return current
+    companies = {(current[key].definition if key in current else some).company for key, some in wanted.items()}
+    some = companies or {DEFAULT_COMPANY}
+    return {key: entry for key, entry in current.items() if entry.definition.company in some}
 
 
 def _edit_of(changes: list[Change]) -> Edit:

@@ -18,9 +18,10 @@ from actionmap.admin.writing import Writer
 from actionmap.catalog.lifecycle import Entry, restored
 from actionmap.catalog.plan import difference
 from actionmap.catalog.versions import AuditEntry, StoredDefinition, former_definition, stored_of
+from actionmap.collect.problem import Refusal
 from actionmap.errors import ActionmapError, NotFound
 from actionmap.event import to_rfc3339
-from actionmap.registry import Edit
+from actionmap.registry import NAME_TAKEN, Edit
 
 _MAX_LISTED = 100
 Limit = Annotated[int, Query(ge=1, le=_MAX_LISTED, description="How many there are on a page.")]
@@ -63,22 +64,23 @@ class Versions:
             raise NotFound(f"there is no {kind} {name!r}, and never was")
         return entry, number
 
-    async def some(self, kind: str, name: str, numbers: list[int]) -> list[StoredDefinition]:
-        """Those of the versions ``numbers`` that are kept."""
+    async def some(self, caller: Caller, kind: str, name: str, numbers: list[int]) -> list[StoredDefinition]:
+        """Those of the versions ``numbers`` that are kept, and that ``caller`` may see."""
         key = f"{kind}/{name}"
         entry = self._registry.entries.get(key)
         found = await self._registry.former(key, numbers)
         if entry is not None and entry.version in numbers:
             found[entry.version] = stored_of(entry)
-        return [found[number] for number in numbers if number in found]
+        seen = (found[number] for number in numbers if number in found)
+        return [some for some in seen if caller.sees_company(some.company)]
 
-    async def one(self, kind: str, name: str, number: int) -> StoredDefinition:
+    async def one(self, caller: Caller, kind: str, name: str, number: int) -> StoredDefinition:
         """The version ``number``.
 
         Raises:
             NotFound: it is not kept.
         """
-        found = await self.some(kind, name, [number])
+        found = await self.some(caller, kind, name, [number])
         if not found:
             raise NotFound(f"{kind} {name!r} has no version {number}")
         return found[0]
@@ -123,7 +125,7 @@ class _Routes:
         entry, newest = await self._versions.newest(caller, self._kind, name)
         last = min(newest, before - 1 if before else newest)
         numbers = list(range(last, max(0, last - limit), -1))
-        found = await self._versions.some(self._kind, name, numbers)
+        found = await self._versions.some(caller, self._kind, name, numbers)
         following = numbers[-1] if numbers and numbers[-1] > 1 else None
         return JSONResponse({"items": [_shown(some, entry) for some in found], "next": following})
 
@@ -131,14 +133,14 @@ class _Routes:
         """One version."""
         caller = self._guard.check_of_company(request, "read")
         entry, _ = await self._versions.newest(caller, self._kind, name)
-        return JSONResponse(_shown(await self._versions.one(self._kind, name, number), entry))
+        return JSONResponse(_shown(await self._versions.one(caller, self._kind, name, number), entry))
 
     async def diff(self, request: Request, name: Name, number: Number, to: Other = None) -> JSONResponse:
         """What is different from the version `number` to the version `to`, without which it is the newest one."""
         caller = self._guard.check_of_company(request, "read")
         _, newest = await self._versions.newest(caller, self._kind, name)
-        one = await self._versions.one(self._kind, name, number)
-        other = await self._versions.one(self._kind, name, to or newest)
+        one = await self._versions.one(caller, self._kind, name, number)
+        other = await self._versions.one(caller, self._kind, name, to or newest)
         lines = difference(former_definition(one), former_definition(other))
         return JSONResponse({"from": one.version, "to": other.version, "diff": list(lines)})
 
@@ -146,17 +148,17 @@ class _Routes:
         """Bring a version back: as the draft of a webhook or data action, else at once. It becomes the newest one."""
         caller = self._guard.check_of_company(request, "edit")
         await self._versions.newest(caller, self._kind, name)
-        former = former_definition(await self._versions.one(self._kind, name, number))
+        former = former_definition(await self._versions.one(caller, self._kind, name, number))
 
         def make() -> Edit:
             entry = self._writer.registry.entries.get(former.key)
-            if entry is not None:
-                self._writer.check_version(request, entry, None)
+            if entry is not None and not caller.sees(entry.definition):
+                raise Refusal(409, NAME_TAKEN)
+            self._writer.check_version(request, entry, None)
             return self._writer.edit(request, entry, restored(entry, former))
 
-        await self._writer.registry.update(make, caller.name)
-        entry = self._writer.find(caller, self._kind, name)
-        return await self._shown.answer(entry)
+        after = await self._writer.registry.update(make, caller.name)
+        return await self._shown.answer(after[former.key])
 
 
 def _shown(some: StoredDefinition, entry: Entry | None) -> dict[str, Any]:
@@ -189,7 +191,9 @@ def _add_audit(router: APIRouter, writer: Writer) -> None:
         name: Annotated[str | None, Query(description="Only of definitions called so.")] = None,
         by: Annotated[str | None, Query(description="Only those by the API key with this name.")] = None,
         limit: Limit = 50,
-        before: Annotated[str, Query(description="`next` of the page before", pattern=r"^(\d+-\d+)?$")] = "",
+        before: Annotated[
+            str, Query(description="`next` of the page before", pattern=r"^([0-9]{1,15}-[0-9]{1,9})?$")
+        ] = "",
     ) -> JSONResponse:
         """The newest changes first, with what was before and after. The newest 100,000 are kept."""
         caller = writer.guard.check_of_company(request, "read")
@@ -197,7 +201,7 @@ def _add_audit(router: APIRouter, writer: Writer) -> None:
         following: str | None = before
 
         def is_asked(some: AuditEntry) -> bool:
-            of_caller = caller.company in (None, some.company)
+            of_caller = caller.sees_company(some.company)
             return of_caller and kind in (None, some.kind) and name in (None, some.name) and by in (None, some.by)
 
         while following is not None and len(rows) < limit:
@@ -208,13 +212,13 @@ def _add_audit(router: APIRouter, writer: Writer) -> None:
                     following = rows[-1]["id"]
                     break
                 if is_asked(some):
-                    rows.append({"id": id_, **await _audited(versions, some)})
+                    rows.append({"id": id_, **await _audited(versions, caller, some)})
         return JSONResponse({"items": rows, "next": following})
 
 
-async def _audited(versions: Versions, some: AuditEntry) -> dict[str, Any]:
+async def _audited(versions: Versions, caller: Caller, some: AuditEntry) -> dict[str, Any]:
     numbers = [number for number in (some.before, some.after) if number]
-    found = {one.version: one for one in await versions.some(some.kind, some.name, numbers)}
+    found = {one.version: one for one in await versions.some(caller, some.kind, some.name, numbers)}
     return {
         "at": to_rfc3339(some.at),
         "by": some.by or None,

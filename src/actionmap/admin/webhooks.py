@@ -76,12 +76,16 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
     router = APIRouter()
     registry, guard = writer.registry, writer.guard
 
-    async def scope_of(asked: WebhookTrial) -> Scope | None:
-        explainer = Explainer(registry.definitions, registry.rulebook, policy)
+    async def scope_of(request: Request, asked: WebhookTrial) -> Scope | None:
         if asked.visitor_id is not None:
+            # What is remembered of visitors is of no single company.
+            guard.check(request, "read")
+            explainer = Explainer(registry.definitions, registry.rulebook, policy)
             return explainer.scope_of_visitor(*await known.visitor(asked.visitor_id))
         if asked.events is not None:
-            return explainer.scope_of_event(*await known.event(explainer, asked.events))
+            caller = guard.caller(request)
+            explainer = Explainer(*await asyncio.to_thread(writer.own, caller), policy)
+            return explainer.scope_of_event(*await known.event(explainer, asked.events, caller))
         return None
 
     async def found(request: Request, kind: str, name: str, *, draft: bool, send: bool) -> Definition:
@@ -108,7 +112,7 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
         asked = await body_of(request, WebhookTrial)
         webhook = await found(request, "Webhook", name, draft=asked.draft, send=asked.send)
         assert isinstance(webhook, Webhook)
-        return await answer(webhook, await scope_of(asked), webhook, sends=asked.send)
+        return await answer(webhook, await scope_of(request, asked), webhook, sends=asked.send)
 
     @router.post("/api/v1/data-actions/{name}/test", summary="Render a data action with values, and send it when asked",
                  tags=["data-actions"], **_TEST_ACTION)  # fmt: skip

@@ -9,9 +9,11 @@ from fastapi import Request
 from actionmap.admin.auth import Caller, rights_for
 from actionmap.admin.definition_json import READ_ONLY
 from actionmap.admin.requests import Guard
+from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.lifecycle import Entry, Step
 from actionmap.catalog.models import Definition
-from actionmap.catalog.parse import nearest
+from actionmap.catalog.parse import Definitions, nearest
+from actionmap.catalog.rulebook import Rulebook
 from actionmap.collect.problem import Refusal
 from actionmap.errors import NotFound
 from actionmap.registry import Edit, Registry
@@ -38,6 +40,13 @@ class Writer:
             raise NotFound(f"there is no {kind} {name!r}{nearest(name, known)}")
         return found
 
+    def own(self, caller: Caller) -> tuple[Definitions, Rulebook]:
+        """The definitions that ``caller`` may see, and what they compile to; of a company, without all others'."""
+        if caller.company is None:
+            return self.registry.definitions, self.registry.rulebook
+        own = {key: some for key, some in self.registry.definitions.items() if caller.sees(some)}
+        return own, compile_rulebook(own, self.registry.revision, self.registry.versions)
+
     def sealed(self, definition: Definition) -> Definition:
         """``definition`` as it may be stored; raises as `Registry.sealed` does."""
         return self.registry.sealed({definition.key: definition})[definition.key]
@@ -56,26 +65,29 @@ class Writer:
         assert before is not None
         return Edit(deleted=frozenset((before.definition.key,)))
 
-    def check_version(self, request: Request, entry: Entry, expected: Any, *, is_blind: bool = False) -> None:
+    def check_version(self, request: Request, entry: Entry | None, expected: Any, *, is_blind: bool = False) -> None:
         """Refuse what was made from another version than ``entry`` has.
 
         Args:
             request: Its ``If-Match`` names versions.
-            entry: What is there.
+            entry: What is there; None when it is deleted.
             expected: The version that the body names; None for none.
             is_blind: Without a version, it would be done whatever is there.
 
         Raises:
-            Refusal: 412, it has another version; 428, one has to be named.
+            Refusal: 412, it has another version; 428, one has to be named; 400, the header names none.
         """
         match = request.headers.get("if-match")
         if match is None and expected is None and is_blind and self._requires_if_match:
             raise Refusal(428, "send If-Match with the version (ETag) that you have read")
-        tags = [tag.strip().removeprefix("W/").strip('"') for tag in match.split(",")] if match else []
-        is_other = tags and "*" not in tags and str(entry.version) not in tags
-        if is_other or expected not in (None, entry.version):
-            some = entry.definition
-            raise Refusal(412, f"{some.kind_name} {some.name!r} is at version {entry.version} by now; read it again")
+        tags = [tag.strip().removeprefix("W/").strip('"') for tag in match.split(",")] if match is not None else []
+        if match is not None and not any(tags):
+            raise Refusal(400, "If-Match names no version; send the ETag that you have read, or leave it out")
+        version = 0 if entry is None else entry.version
+        is_other = tags and "*" not in tags and str(version) not in tags
+        if is_other or expected not in (None, version):
+            now = "it is deleted" if entry is None else f"{_words(entry)} is at version {version}"
+            raise Refusal(412, f"{now} by now; read it again")
 
     def of_company(self, caller: Caller, data: Any) -> Any:
         """``data`` of a definition, as one of the caller's company where it has one.
@@ -88,6 +100,10 @@ class Writer:
         if data.setdefault("company", caller.company) != caller.company:
             raise Refusal(403, f"this key is for the definitions of {caller.company} alone")
         return data
+
+
+def _words(entry: Entry) -> str:
+    return f"{entry.definition.kind_name} {entry.definition.name!r}"
 
 
 def without_read_only(data: Any) -> Any:

@@ -12,7 +12,9 @@ from typing import Literal, TypeGuard
 
 import msgspec
 
+from actionmap.catalog.documents import Document
 from actionmap.catalog.models import DataAction, Definition, Webhook
+from actionmap.catalog.parse import parse_definition
 from actionmap.errors import Finding, LifecycleError
 
 #: What a write does to a definition, as plans, versions and the audit call it. ``version``: what is published takes
@@ -93,11 +95,13 @@ def saved(before: Entry | None, wanted: Definition, *, takes_over: bool) -> Step
             content becomes its draft.
 
     Raises:
-        LifecycleError: it is archived, or the contract of a published data action would change.
+        LifecycleError: it is archived, the contract of a published data action would change, or its company would.
+        DefinitionError: its company may not have it.
     """
     if before is None:
         return Step("create", wanted)
     now = before.definition
+    wanted = _of_its_company(now, wanted)
     if _has_state(now) and now.state != "draft":
         return _saved_beside(before, now, wanted, takes_over=takes_over)
     return None if same(now, wanted) else Step(_change(now, wanted), wanted)
@@ -118,9 +122,21 @@ def _saved_beside(before: Entry, now: Webhook | DataAction, wanted: Definition, 
             is_that = draft is not None and same(with_state(draft, "published"), wanted)
             return Step("version", wanted, None if is_that else draft)
     elif wanted.state == "archived":
-        return Step("archive", wanted if takes_over else with_state(now, "archived"))
+        if not takes_over and not same(with_state(wanted, "published"), now):
+            raise _refused(now, "state", "what is archived does not change; archive it as it is")
+        return Step("archive", wanted)
     beside = with_state(wanted, "draft")
     return None if same(before.draft, beside) else Step("draft", now, beside)
+
+
+def _of_its_company(now: Definition, wanted: Definition) -> Definition:
+    """``wanted``, which stays its company's where it names none: its versions and deliveries are kept by name."""
+    if wanted.company == now.company:
+        return wanted
+    if "company" in wanted.model_fields_set:
+        raise _refused(now, "company", f"it is {now.company}'s, and stays so; duplicate it under another name")
+    # Read anew: a company's definitions may hold less than those of none.
+    return parse_definition(Document(data={**wanted.as_stored(), "company": now.company}), wanted.kind_name)
 
 
 def _change(now: Definition, wanted: Definition) -> Action:

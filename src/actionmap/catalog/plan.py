@@ -13,7 +13,7 @@ from actionmap.catalog.documents import NOT_TEXT
 from actionmap.catalog.lifecycle import Action, Entries, Entry, Step, saved
 from actionmap.catalog.models import KINDS, Definition
 from actionmap.catalog.parse import Definitions
-from actionmap.errors import Finding, LifecycleError
+from actionmap.errors import DefinitionError, Finding, LifecycleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def plan(current: Entries, wanted: Definitions, *, prune: bool) -> list[Change]:
     for key in dict.fromkeys([*wanted, *(current if prune else ())]):
         try:
             changes.append(_change(current.get(key), wanted.get(key)))
-        except LifecycleError as error:
+        except DefinitionError as error:
             findings.extend(error.findings)
     if findings:
         raise LifecycleError(findings)

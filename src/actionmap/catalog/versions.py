@@ -10,6 +10,7 @@ from msgspec import Struct
 from actionmap.catalog.documents import Document
 from actionmap.catalog.lifecycle import Action, Entry, Step
 from actionmap.catalog.models import Definition
+from actionmap.catalog.models.base import DEFAULT_COMPANY
 from actionmap.catalog.parse import parse_definition
 
 
@@ -28,6 +29,11 @@ class StoredDefinition(Struct, frozen=True, omit_defaults=True):
     at: int = 0
     by: str = ""
     action: Action = "create"
+
+    @property
+    def company(self) -> str:
+        """Whose it was."""
+        return str(self.definition.get("company", DEFAULT_COMPANY))
 
     @property
     def written(self) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from actionmap.deliver.reported import reported
 from actionmap.event import to_rfc3339
 from actionmap.golive.around import Surroundings
 from actionmap.golive.chain import Chain, looked_up
-from actionmap.golive.check import Check
+from actionmap.golive.check import Check, Status
 from actionmap.store.integrations import UNKNOWN
 
 #: Records that wait to be evaluated; more are told.
 _MUCH_LAG = 10_000
+#: How long an integration has to fail for a map not to be ready.
+_FAILING_MS = 5 * 60_000
 
 
 def no_newer_draft(chain: Chain, around: Surroundings) -> Check:
@@ -74,7 +76,9 @@ def integration_well(chain: Chain, around: Surroundings) -> Check:
         return Check(name, "fail" if hold.kind == "disabled" else "warn", message, resume)
     if is_.state == "error" and health.failing_since is not None and is_.since == health.failing_since:
         message = f"{integration} has failed since {to_rfc3339(health.failing_since)}: {health.last_error}"
-        return Check(name, "warn", message, "look at the receiver; deliveries are tried again until they are too old")
+        # One that was away for a moment is none that would keep a map from firing.
+        status: Status = "fail" if around.now - health.failing_since >= _FAILING_MS else "warn"
+        return Check(name, status, message, "look at the receiver; deliveries are tried again until they are too old")
     if is_.state == "error":
         fix = f"look at baseUrl, network and receiver, then: actionmap integrations test {integration}"
         return Check(name, "fail", f"{integration}: {is_.detail}", fix)

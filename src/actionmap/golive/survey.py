@@ -123,7 +123,7 @@ class Survey:
             ends, members = await asyncio.gather(self._log_ends(), self._members())
         except Unreachable as error:
             return Consumption(problem=str(error))
-        fences = await asyncio.gather(*(self._store.fence(number) for number in range(self._partitions)))
+        fences = await self._store.fences(self._partitions)
         return Consumption(
             members=members,
             lag=sum(max(0, ends.get(number, 0) - fence.offset - 1) for number, fence in enumerate(fences)),

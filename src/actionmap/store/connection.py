@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.commands.core import AsyncScript
 from redis.exceptions import (
@@ -37,10 +37,20 @@ _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 #: Milliseconds that one WAITAOF may take, and one that only asks whether it can be waited for.
 _WAIT_MS, _PROBE_MS = 4_000, 2_000
 _TOO_EARLY_S = 0.5
+_MOST_CONNECTIONS, _TURN_S = 100, 20
 _CONFIG = ("append*", "maxmemory-policy", "no-appendfsync-on-rewrite")
 _MARK = script("mark")
 #: The key whose server is asked, and what it is asked.
 Asked = tuple[str, Question]
+
+
+def _client(url: str, *, is_cluster: bool) -> Any:
+    timeouts = {"socket_timeout": 5, "socket_connect_timeout": 3}
+    if is_cluster:
+        return RedisCluster.from_url(url, **timeouts)
+    # One request more than there are connections waits its turn, instead of being told that Redis is away.
+    pool = BlockingConnectionPool.from_url(url, max_connections=_MOST_CONNECTIONS, timeout=_TURN_S, **timeouts)
+    return Redis.from_pool(pool)
 
 
 class Connection:
@@ -55,9 +65,7 @@ class Connection:
         self._is_cluster = "+cluster://" in url
         plain = url.replace("+cluster://", "://", 1)
         try:
-            self.client: Any = (RedisCluster if self._is_cluster else Redis).from_url(
-                plain, socket_timeout=5, socket_connect_timeout=3
-            )
+            self.client: Any = _client(plain, is_cluster=self._is_cluster)
         except (ValueError, RedisClusterException):  # its text may hold a piece of the password
             raise SettingsError("ACTIONMAP_REDIS_URL is not redis://[[user]:password@]host:port/number") from None
         self._plain_url = plain

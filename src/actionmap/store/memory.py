@@ -117,6 +117,9 @@ class MemoryStore:
     async def fence(self, partition: int) -> Fence:
         return self._partitions[partition].fence
 
+    async def fences(self, partitions: int) -> list[Fence]:
+        return [self._partitions[partition].fence for partition in range(partitions)]
+
     async def claim(
         self,
         partition: int,

@@ -161,6 +161,9 @@ class PartitionStore(Protocol):
     async def fence(self, partition: int) -> Fence:
         """The stored fence, or an empty one."""
 
+    async def fences(self, partitions: int) -> list[Fence]:
+        """The fences of the first ``partitions`` partitions, in one round trip."""
+
     async def claim(
         self,
         partition: int,

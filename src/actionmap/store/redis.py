@@ -127,6 +127,13 @@ class RedisStore:
         async with self._translated():
             return read_fence(await self._redis.hmget(self._key(partition, "f"), FENCE_FIELDS))
 
+    async def fences(self, partitions: int) -> list[Fence]:
+        async with self._translated():
+            asked = self._redis.pipeline(transaction=False)
+            for partition in range(partitions):
+                asked.hmget(self._key(partition, "f"), FENCE_FIELDS)
+            return [read_fence(found) for found in await asked.execute()]
+
     async def claim(
         self,
         partition: int,

@@ -2,7 +2,7 @@
 
 from actionmap.catalog.models.action_map import ActionMap, Frequency, PageUrlCondition, PageUrls
 from actionmap.catalog.models.auth import Auth, Signing
-from actionmap.catalog.models.base import Definition, Duration, Name
+from actionmap.catalog.models.base import Company, Definition, Duration, Name
 from actionmap.catalog.models.data_action import Contract, DataAction, Request, Response
 from actionmap.catalog.models.integration import Integration
 from actionmap.catalog.models.segment import Segment
@@ -24,6 +24,7 @@ __all__ = [
     "All",
     "Any_",
     "Auth",
+    "Company",
     "Condition",
     "Contract",
     "Count",

@@ -24,6 +24,10 @@ Name = Annotated[
 DEFAULT_COMPANY = "default"
 
 
+#: How a company is called: words of lower-case letters and digits, with a hyphen between two.
+Company = Annotated[str, Field(max_length=60, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", examples=["acme"])]
+
+
 def _check_duration(text: str) -> str:
     if not _DURATION.match(text):
         raise ValueError(f"{text!r} is no duration; write a whole number and s, m, h or d, such as 10m")
@@ -114,7 +118,7 @@ class Definition(Model):
 
     name: Name
     """What it is called: unique among those of its kind, and never changed."""
-    company: Name = DEFAULT_COMPANY
+    company: Company = DEFAULT_COMPANY
     """Whose it is: API keys of a company see and change its own alone."""
     description: str = Field(default="", max_length=2000)
     """In words for people."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from actionmap.catalog.models.auth import ApiKeyAuth, Auth, NoAuth, OAuth2ClientCredentials, Signing, secret_texts
-from actionmap.catalog.models.base import Definition, Model
+from actionmap.catalog.models.base import DEFAULT_COMPANY, Definition, Model
 from actionmap.catalog.places import split_base_url, without_places
 from actionmap.catalog.secrets import SECRET_REFERENCE
 from actionmap.vault import SEALED
@@ -68,6 +68,15 @@ class Integration(Definition):
     """What it is sent at most."""
     active: bool = True
     """Inactive, its deliveries are held."""
+
+    @model_validator(mode="after")
+    def _secrets_of_its_company(self) -> Self:
+        """Whoever may write a company's definitions could send any other secret of the environment to itself."""
+        own = f"ACTIONMAP_SECRET_{self.company.upper().replace('-', '_')}__"
+        foreign = sorted(name for name in self.secret_names() if not name.startswith(own))
+        if self.company != DEFAULT_COMPANY and foreign:
+            raise ValueError(f"{foreign[0]} is not a secret of {self.company}; those of a company begin with {own}")
+        return self
 
     @model_validator(mode="after")
     def _headers_of_their_own(self) -> Self:
