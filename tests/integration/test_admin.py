@@ -84,9 +84,9 @@ class Server:
 
     def __init__(
         self, *, open_access: bool = False, egress: Sequence[Any] = (), rate: float | None = None,
-        origins: Sequence[str] = (), requires_if_match: bool = False,
+        origins: Sequence[str] = (), requires_if_match: bool = False, store: Any = None,
     ) -> None:  # fmt: skip
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.registry = Registry(self.store, Vault(new_key()))
         self.problems: list[str] = []
         given = {hash_of_key(key): ApiKey(key, frozenset(rights)) for key, rights in KEYS.items()}
@@ -821,8 +821,8 @@ async def remember(server: Server, visitor_id: str, *names: str) -> None:
         visitor = decide(parse_record(record).event, visitor, server.registry.rulebook, -1, Policy()).visitor
     assert visitor is not None
     partition = partition_of(visitor_id.encode(), 2)
-    fence = await server.store.fence(partition)
-    commit = Commit(expected_token=fence.token, token="t", offset=0, revision=1, stream_time=0,
+    await server.store.claim(partition, owner="w", token="t0", cluster="c", partitions=2)
+    commit = Commit(expected_token="t0", token="t", offset=0, revision=1, stream_time=0,
                     visitors=[(visitor_id, encode_visitor(visitor))])  # fmt: skip
     assert (await server.store.apply(partition, commit)).status == "ok"
 

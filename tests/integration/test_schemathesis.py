@@ -12,7 +12,8 @@ import pytest
 import uvicorn
 from test_admin import RULES, SEGMENT, Server, remember
 
-from actionmap.process import address_of, listen
+from actionmap.process import address_of, listen, wall_clock
+from actionmap.store.redis import RedisStore
 from support import until
 
 #: Made-up requests for each operation; a longer look takes a greater number.
@@ -30,9 +31,9 @@ expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[str]:
-    """The URL of a server with definitions and a visitor; its Kafka is away."""
-    server = Server()
+async def running(valkey: str, unique: str) -> AsyncIterator[str]:
+    """The URL of a server with definitions and a visitor in a real store; its Kafka is away."""
+    server = Server(store=RedisStore(valkey, prefix=unique, clock=wall_clock))
     written = await server.ask("PUT", "definitions", json={"definitions": [*RULES, SEGMENT]})
     assert written.status_code == 200, written.text
     await remember(server, "ann", "order")
@@ -50,6 +51,7 @@ async def running() -> AsyncIterator[str]:
             finally:
                 http.should_exit = True
                 await serving
+                await server.store.close()
 
 
 async def checked(url: str, folder: Path, key: str, examples: int, phases: str, paths: str = ".") -> tuple[int, str]:
@@ -68,7 +70,9 @@ async def checked(url: str, folder: Path, key: str, examples: int, phases: str, 
 
 
 @pytest.mark.parametrize("key", KEYS)
-async def test_whatever_is_asked_is_answered_as_it_is_described(key: str, tmp_path: Path) -> None:
-    async with running() as url:
+async def test_whatever_is_asked_is_answered_as_it_is_described(
+    key: str, valkey: str, unique: str, tmp_path: Path
+) -> None:
+    async with running(valkey, unique) as url:
         code, said = await checked(url, tmp_path, key, EXAMPLES, PHASES, KEYS[key])
     assert code == 0, said

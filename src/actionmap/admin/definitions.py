@@ -23,7 +23,7 @@ from actionmap.catalog.models import Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError
-from actionmap.registry import Edit
+from actionmap.registry import NAME_TAKEN, Edit
 
 #: Kind → its name in URLs.
 PLURALS = {
@@ -122,8 +122,9 @@ class _Routes:
         caller = self._guard.check_of_company(request, "edit")
 
         def make() -> Edit:
-            if definition.key in self._registry.entries:
-                raise Refusal(409, f"{self._kind} {definition.name!r} exists already; replace it with PUT")
+            if (there := self._registry.entries.get(definition.key)) is not None:
+                exists = f"{self._kind} {definition.name!r} exists already; replace it with PUT"
+                raise Refusal(409, exists if caller.sees(there.definition) else NAME_TAKEN)
             return self._writer.edit(request, None, Step(action, self._writer.sealed(definition)))
 
         after = await self._registry.update(make, caller.name)

@@ -28,6 +28,7 @@ from actionmap.catalog.lifecycle import Entry
 from actionmap.catalog.models.base import DEFAULT_COMPANY
 from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.catalog.plan import Change, plan
+from actionmap.catalog.sealing import write_out_secrets
 from actionmap.catalog.versions import entry_after
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError, Finding
@@ -65,6 +66,9 @@ def sets_router(writer: Writer) -> APIRouter:
         """What is published takes over at once; a state before that becomes a draft beside it."""
         caller = guard.check_of_company(request, "read" if dry_run else "edit")
         given = await _read(request, writer, caller)
+        if write_out_secrets(given.values()):
+            # What is unchanged is what is stored: who may only read shall not find a secret out by asking.
+            guard.check_of_company(request, "edit")
         changes: list[Change] = []
 
         def make() -> Edit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from actionmap.catalog.documents import Document, PathKey
@@ -61,6 +61,12 @@ def rotated(stored: Definitions, vault: Vault) -> dict[str, Definition]:
             if written != definition.as_stored():
                 after[key] = parse_definition(Document(data=written), definition.kind_name)
     return after
+
+
+def write_out_secrets(wanted: Iterable[Definition]) -> bool:
+    """Whether any of ``wanted`` holds a secret that is written out."""
+    integrations = [some for some in wanted if isinstance(some, Integration)]
+    return any(is_written_out(text) for one in integrations for text in secret_texts(one.auth, one.signing))
 
 
 def _is_by_reference(integration: Integration) -> bool:
