@@ -63,6 +63,7 @@ bench: install ## Run the benchmarks, each in one run, as ratios
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/delivery.py
 	$(BIN)/python benchmarks/receivers.py
+	$(BIN)/python benchmarks/definitions.py
 	$(BIN)/python benchmarks/guarantees.py
 	$(BIN)/python benchmarks/matching.py
 
