@@ -1,22 +1,11 @@
 """Former versions, audit and API keys: the same on the in-memory store and on a real one."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from actionmap.errors import Conflict
 from actionmap.store.api_keys import StoredApiKey
 from actionmap.store.definitions import Revision
-from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Store
-from actionmap.store.redis import RedisStore
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def store(request: pytest.FixtureRequest, valkey: str, unique: str) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else RedisStore(valkey, prefix=unique, clock=lambda: 7)
-    yield made
-    await made.close()
 
 
 async def test_what_a_write_replaces_or_deletes_is_kept_as_the_version_it_had(store: Store) -> None:

@@ -9,20 +9,16 @@ from msgspec.structs import replace
 from actionmap.delivery import SURVIVES_ALL, DeadLetter, Delivery, Outcome, decode_outcome, outcome_of
 from actionmap.errors import FenceMoved
 from actionmap.store import erasure
-from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import NOT_YET, Commit, Fence, Store
 from actionmap.store.redis import RedisStore
 
 P = 3
 
 
-@pytest.fixture(params=["memory", "valkey"])
-async def store(request: pytest.FixtureRequest, valkey: str, unique: str) -> AsyncIterator[Store]:
-    redis = RedisStore(valkey, prefix=unique, clock=lambda: 7)
-    chosen: Store = MemoryStore() if request.param == "memory" else redis
-    await chosen.claim(P, owner="me", token="t", cluster="c", partitions=4)
-    yield chosen
-    await redis.close()
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await store.claim(P, owner="me", token="t", cluster="c", partitions=4)
+    return store
 
 
 def delivery(id_: str, visitor_id: str = "ada", **given: Any) -> Delivery:

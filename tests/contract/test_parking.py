@@ -1,26 +1,20 @@
 """What every store promises of parked deliveries: each is in the outbox or in the log, whoever dies or comes late."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from actionmap.delivery import DeadLetter, Delivery
-from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import Commit, Parked, Store
-from actionmap.store.redis import RedisStore
 
 P = 3
 
 
-@pytest.fixture(params=["memory", "valkey"])
-async def store(request: pytest.FixtureRequest, valkey: str, unique: str) -> AsyncIterator[Store]:
-    redis = RedisStore(valkey, prefix=unique, clock=lambda: 7)
-    chosen: Store = MemoryStore() if request.param == "memory" else redis
-    await chosen.claim(P, owner="me", token="t", cluster="c", partitions=4)
-    yield chosen
-    await redis.close()
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await store.claim(P, owner="me", token="t", cluster="c", partitions=4)
+    return store
 
 
 def delivery(id_: str, integration: str = "crm", **given: Any) -> Delivery:

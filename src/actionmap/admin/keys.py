@@ -54,7 +54,7 @@ async def refresh_keys(keys: ApiKeys, store: ApiKeyStore) -> None:
 
 
 def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
-    """``/api/v1/api-keys``. A key makes, sees and revokes only what may do no more than itself."""
+    """``/api/v1/api-keys``: a key makes none that may do more than itself; one of a company sees and revokes its own."""
     router = APIRouter(tags=["api keys"])
 
     @router.get("/api/v1/api-keys", summary="List API keys", **_LIST)
