@@ -54,7 +54,7 @@ async def refresh_keys(keys: ApiKeys, store: ApiKeyStore) -> None:
 
 
 def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
-    """``/api/v1/api-keys``: no key makes one that may do more; one of a company sees and revokes its company's alone."""
+    """``/api/v1/api-keys``: no key makes one that may do more; one of a company sees and revokes those of it."""
     router = APIRouter(tags=["api keys"])
 
     @router.get("/api/v1/api-keys", summary="List API keys", **_LIST)
