@@ -173,16 +173,21 @@ class Batch:
         outcomes = Counter(decision.outcome for _, decision in self.decisions)
         metrics.timers.inc(outcomes.pop("timer", 0) + outcomes.pop("expiry", 0))
         verdicts = Counter((one.action_map, one.reason) for _, decision in self.decisions for one in decision.verdicts)
-        missing = Counter(mapping for _, decision in self.decisions for mapping in _missing(decision))
-        for mapping, number in missing.items():
-            metrics.missing_lookups.labels(mapping).inc(number)
-            metrics.lookups[mapping] += number
         for outcome, number in outcomes.items():
             metrics.events.labels(outcome).inc(number)
         for labels, number in verdicts.items():
             metrics.verdicts.labels(*labels).inc(number)
-            if labels[1] in LOOKED_UP:
-                metrics.lookups[labels[0]] += number
+        if any(reason in LOOKED_UP for _, reason in verdicts):
+            self._count_lookups(metrics)
+
+    def _count_lookups(self, metrics: Metrics) -> None:
+        for _, decision in self.decisions:
+            for verdict in decision.verdicts:
+                if verdict.reason in LOOKED_UP:
+                    metrics.lookups.note(verdict.action_map, decision.visitor.id)
+            for mapping in _missing(decision):
+                metrics.lookups.note(mapping, decision.visitor.id)
+                metrics.missing_lookups.labels(mapping).inc()
 
 
 def _missing(decision: Decision) -> Iterator[str]:

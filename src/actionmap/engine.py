@@ -38,7 +38,7 @@ from actionmap.settings import Settings
 from actionmap.store.cache import VisitorCache
 from actionmap.store.durability import Guarantees
 from actionmap.store.redis import RedisStore
-from actionmap.telemetry import Metrics, logger
+from actionmap.telemetry import LookupCounts, Metrics, logger
 
 _REFRESH_EVERY_S = 0.25
 _MEASURE_EVERY_S = 2.0
@@ -244,7 +244,7 @@ class Engine:
 
     async def _tell_lookups(self) -> None:
         """Add to the store what was counted of lookups since; what it does not take is kept for the next time."""
-        counted, self._metrics.lookups = self._metrics.lookups, Counter()
+        counted, self._metrics.lookups = self._metrics.lookups, LookupCounts()
         try:
             await self._store.lookups.add(counted, now=wall_clock())
         except Unreachable:

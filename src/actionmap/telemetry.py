@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter as Counts
+from collections import defaultdict
 from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
@@ -60,6 +61,25 @@ def logger(part: str) -> Logger:
     return structlog.get_logger(part=part)  # type: ignore[no-any-return]
 
 
+class LookupCounts:
+    """How often and for which visitors action maps fired (by ``map``), and lookups had no value (``map/field``)."""
+
+    def __init__(self) -> None:
+        self.times = Counts[str]()
+        self.visitors = defaultdict[str, set[str]](set)
+
+    def note(self, name: str, visitor_id: str) -> None:
+        """Count one more, for that visitor."""
+        self.times[name] += 1
+        self.visitors[name].add(visitor_id)
+
+    def update(self, other: LookupCounts) -> None:
+        """Add what ``other`` has counted."""
+        self.times.update(other.times)
+        for name, visitors in other.visitors.items():
+            self.visitors[name] |= visitors
+
+
 class Metrics:
     """Every metric there is, in one registry. Labels are bounded: a map, a reason, an outcome; never a visitor."""
 
@@ -91,8 +111,8 @@ class Metrics:
             "actionmap_deliveries_held", "Deliveries put off because their integration is held", ["integration"], **new
         )
         self.golive_lost = Counter("actionmap_golive_lost", "Times that an active map stopped being ready", **new)
-        #: What the store has not been told yet: firings by ``map``, lookups without a value by ``map/field``.
-        self.lookups = Counts[str]()
+        #: What the store has not been told yet.
+        self.lookups = LookupCounts()
         # Histograms and gauges, in seconds
         self.attempt_seconds = Histogram("actionmap_delivery_attempt_seconds", "Duration of an attempt", **new)
         self.event_to_delivery = Histogram(

@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from actionmap.delivery import Attempt, DeadLetter, Delivery, encode, with_attempt
+from actionmap.store.lookups import Count
 from actionmap.store.memory import MemoryStore
 from actionmap.store.protocols import NOT_YET, Commit, Store
 from actionmap.store.redis import RedisStore
+from actionmap.telemetry import LookupCounts
 
 P = 3
 KEPT = 3
@@ -140,9 +142,19 @@ async def test_a_log_keeps_the_last_twenty_attempts_through_every_wait(store: St
 
 
 async def test_unresolved_lookups_are_counted_for_seven_days(store: Store) -> None:
-    await store.lookups.add({"m": 3, "m/email": 2, "n": 1}, now=NOW - 7 * DAY_MS)
-    await store.lookups.add({"m": 10, "m/email": 1}, now=NOW - 6 * DAY_MS)
-    await store.lookups.add({"m": 10}, now=NOW)
-    await store.lookups.add({}, now=NOW)
-    assert await store.lookups.counts(["m", "m/email", "m/name", "n"], now=NOW) == {"m": 20, "m/email": 1}
+    eight_days_ago = counted(("m", "ada"), ("m", "eve"), ("m/email", "ada"), ("n", "ada"))
+    await store.lookups.add(eight_days_ago, now=NOW - 7 * DAY_MS)
+    await store.lookups.add(counted(("m", "ada"), ("m", "bob"), ("m/email", "bob")), now=NOW - 6 * DAY_MS)
+    await store.lookups.add(counted(("m", "ada"), ("m", "cy"), ("m", "cy")), now=NOW)
+    await store.lookups.add(counted(("m", "ada")), now=NOW)
+    await store.lookups.add(counted(), now=NOW)
+    found = await store.lookups.counts(["m", "m/email", "m/name", "n"], now=NOW)
+    assert found == {"m": Count(times=6, visitors=3), "m/email": Count(times=1, visitors=1)}
     assert await store.lookups.counts([], now=NOW) == {}
+
+
+def counted(*noted: tuple[str, str]) -> LookupCounts:
+    counts = LookupCounts()
+    for name, visitor_id in noted:
+        counts.note(name, visitor_id)
+    return counts

@@ -24,7 +24,7 @@ from actionmap.deliver.worker import DeliveryWorker
 from actionmap.delivery import Attempt, DeadLetter, Delivery, with_attempt
 from actionmap.process import wall_clock
 from actionmap.store.protocols import Commit
-from actionmap.telemetry import Metrics
+from actionmap.telemetry import LookupCounts, Metrics
 from support import definitions, until
 
 FAILED = Attempt("retry", status=503, error="status 503 Service Unavailable", duration_s=0.1234, response_bytes=7)
@@ -290,20 +290,33 @@ async def test_only_who_may_publish_replays(server: Server) -> None:
 # --- lookups without a value
 
 
-async def test_the_go_live_check_tells_which_fields_had_no_value_and_how_often(server: Server) -> None:
+def fired(times: int, visitors: dict[str, int]) -> LookupCounts:
+    """So many times each, for so many visitors."""
+    counts = LookupCounts()
+    for number in range(times):
+        for name, different in visitors.items():
+            counts.note(name, f"v{number % different}")
+    return counts
+
+
+async def test_the_go_live_check_tells_which_fields_had_no_value_and_for_how_many_visitors(server: Server) -> None:
     async def told() -> tuple[str, str]:
         checks = (await server.ask("GET", "action-maps/each-order/go-live", key="key-read")).json()["checks"]
         [found] = [check for check in checks if check["name"] == "lookups-resolved"]
         return found["status"], found["message"]
 
     now = time.time_ns() // 1_000_000
-    assert await told() == ("pass", "it has not fired in the last seven days")
-    await server.store.lookups.add({"each-order": 1_200, "first-visit": 4}, now=now)
-    assert await told() == ("pass", "every field had a value in all 1,200 firings of the last seven days")
-    await server.store.lookups.add({"each-order": 34, "each-order/n": 34, "first-visit/n": 9}, now=now)
+    assert await told() == ("skip", "it has not fired in the last seven days, so nobody knows yet")
+    await server.store.lookups.add(fired(1_200, {"each-order": 40, "first-visit": 4}), now=now)
+    assert await told() == (
+        "pass", "every field had a value for all 40 visitors (1,200 firings) of the last seven days",
+    )  # fmt: skip
+    await server.store.lookups.add(fired(34, {"each-order": 2, "each-order/n": 2, "first-visit/n": 3}), now=now)
     status, message = await told()
     assert (status, "34" in message, "first-visit" in message) == ("warn", True, False)
-    assert message == "without a value in 1,234 firings of the last seven days: n (event.attributes.n) in 34"
+    assert message == (
+        "in the last seven days, n (event.attributes.n) had a value for 38 of 40 visitors (1,200 of 1,234 firings)"
+    )
     everything = (await server.ask("GET", "go-live")).json()
     statuses = {one["actionMap"]: check["status"] for one in everything for check in one["checks"]
                 if check["name"] == "lookups-resolved"}  # fmt: skip

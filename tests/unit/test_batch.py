@@ -72,5 +72,6 @@ def test_lookups_without_a_value_are_counted_by_map_and_field_beside_the_firings
     for decision in (fired, kept_back, kept_back):
         batch.add(EVENT, decision)
     batch.count(metrics)
-    assert metrics.lookups == {"m": 3, "m/email": 3, "m/name": 1}
+    assert metrics.lookups.times == {"m": 3, "m/email": 3, "m/name": 1}
+    assert metrics.lookups.visitors == {key: {VISITOR.id} for key in ("m", "m/email", "m/name")}
     assert metrics.registry.get_sample_value("actionmap_missing_lookups_total", {"mapping": "m/email"}) == 3

@@ -20,6 +20,7 @@ from actionmap.golive import (
 )
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import Hold, IntegrationHealth, IntegrationState, Probed
+from actionmap.store.lookups import Count
 from actionmap.vault import Vault, new_key
 
 FIXED = ["webhook-published", "action-map-active", "integration-active", "data-action-published"]
@@ -330,7 +331,7 @@ def test_many_maps_are_checked_as_each_alone_with_or_without_a_rulebook():
 
 
 def test_maps_of_one_webhook_are_told_of_their_own_lookups():
-    around = Surroundings(now=TEN, lookups={"m": 5, "m/who": 2, "n": 3})
+    around = Surroundings(now=TEN, lookups={"m": Count(5, 4), "m/who": Count(2, 1), "n": Count(3, 3)})
     found = check_each(definitions(BASE, MAP, MAP.replace("name: m", "name: n")), ["m", "n"], around)
     assert [one(some, "lookups-resolved").status for some in found] == ["warn", "pass"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from actionmap.catalog.addresses import Network
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import IntegrationState
+from actionmap.store.lookups import Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Surroundings:
     #: What the store promises to keep.
     guarantees: Guarantees | None = None
     #: How often maps have fired in the last seven days (``map``), and lookups had no value then (``map/field``).
-    lookups: Mapping[str, int] | None = None
+    lookups: Mapping[str, Count] | None = None
     #: What was noted of integrations, by name, and which edition of each is in force (`reported.edition_of`).
     integrations: Mapping[str, IntegrationState] | None = None
     edition: Callable[[str], str] = lambda _: ""

@@ -8,6 +8,7 @@ from actionmap.golive.around import Surroundings
 from actionmap.golive.chain import Chain, looked_up
 from actionmap.golive.check import Check, Status
 from actionmap.store.integrations import UNKNOWN
+from actionmap.store.lookups import Count
 
 #: Records that wait to be evaluated; more are told.
 _MUCH_LAG = 10_000
@@ -136,12 +137,21 @@ def lookups_resolved(chain: Chain, around: Surroundings) -> Check:
         return Check(name, "pass", "no field is looked up")
     if counts is None:
         return Check(name, "skip", "only the running system counts them")
-    firings = counts.get(chain.action_map.name, 0)
-    if not firings:
-        return Check(name, "pass", "it has not fired in the last seven days")
-    missing = {field: number for field in paths if (number := counts.get(f"{chain.action_map.name}/{field}", 0))}
+    fired = counts.get(chain.action_map.name)
+    if fired is None:
+        return Check(name, "skip", "it has not fired in the last seven days, so nobody knows yet")
+    missing = {field: some for field in paths if (some := counts.get(f"{chain.action_map.name}/{field}"))}
     if not missing:
-        return Check(name, "pass", f"every field had a value in all {firings:,} firings of the last seven days")
-    told = ", ".join(f"{field} ({paths[field]}) in {number:,}" for field, number in missing.items())
+        who = f"{fired.visitors:,} visitors ({fired.times:,} firings)"
+        return Check(name, "pass", f"every field had a value for all {who} of the last seven days")
+    told = "; ".join(f"{field} ({path}) had a value for {_covered(fired, missing[field])}"
+                     for field, path in paths.items() if field in missing)  # fmt: skip
     fix = "look up a path that is set, or say what is sent without it: default:, or onMissing: omit or skip"
-    return Check(name, "warn", f"without a value in {firings:,} firings of the last seven days: {told}", fix)
+    return Check(name, "warn", f"in the last seven days, {told}", fix)
+
+
+def _covered(fired: Count, missing: Count) -> str:
+    """For how many visitors there was a value each time. The numbers of visitors are estimates, and may contradict."""
+    with_value = max(0, fired.visitors - missing.visitors)
+    times = max(0, fired.times - missing.times)
+    return f"{with_value:,} of {fired.visitors:,} visitors ({times:,} of {fired.times:,} firings)"
