@@ -222,5 +222,28 @@ def test_a_map_of_an_outcome_says_that_the_latest_event_is_none():
 def test_an_outcome_that_happens_on_a_page_is_none():
     with pytest.raises(Rejected, match="it happens on no page"):
         given_event({"eventName": "webhook_failed", "visitorId": "v1", "page": {"url": "https://x.example"}}, 0, TEN)
-    with pytest.raises(Rejected, match="only actionmap itself"):
-        given_event({"eventName": "segment_assigned", "visitorId": "v1"}, 0, TEN)
+
+
+# --- what actionmap gives itself
+
+VIP = "{kind: Segment, name: vip, external: true}"
+ENTERED = one({"segmentEntered": "vip"}, frequency="every")
+
+
+@pytest.mark.parametrize(
+    ("segment", "reason", "said"),
+    [("vip", "fired", ""), ("staff", "condition-false", "the assignment is refused"), ("gold", "condition-false", "")],
+)
+def test_a_map_is_explained_for_the_assignment_to_a_segment_that_is_given(segment, reason, said):
+    asked = explainer(ENTERED, VIP, VIP.replace("vip", "gold"), STAFF)
+    given_ = {"eventName": "segment_assigned", "visitorId": "v1", "attributes": {"segment": segment}}
+    told = asked.of_event("m", given_event(given_, 0, TEN), None)
+    assert (told.reason, told.trigger.passed, said in told.detail) == (reason, reason == "fired", True)
+
+
+def test_a_map_is_explained_for_the_erasure_of_a_visitor_by_what_was_known_of_it():
+    asked = explainer(one({"all": [{"event": "visitor_erased"}, {"key": "visitor.eventCount", "value": 2}]}))
+    visitor = after(asked._rulebook, event("e"), event("e", 1))
+    erased = given_event({"eventName": "visitor_erased", "visitorId": "v1"}, 0, TEN + MINUTE)
+    assert asked.of_event("m", erased, visitor).reason == "fired"
+    assert asked.of_event("m", erased, None).reason == "condition-false"

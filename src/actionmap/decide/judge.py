@@ -152,16 +152,19 @@ def _judge_erasure(event: Event, visitor: Visitor | None, rulebook: Rulebook, po
     return judging.decision("erased")
 
 
-def scope_of_outcome(visitor: Visitor | None, event: Event) -> Scope:
-    """What lookups read for the outcome of a delivery, ``event``: the visitor has learned from it."""
+def scope_of_reserved(visitor: Visitor | None, event: Event, rulebook: Rulebook, now: int) -> Scope:
+    """What lookups read for ``event``, which actionmap gave itself: an outcome is learned, an assignment is made."""
     scope = _untouched(visitor, event.visitor_id, event, event.time)
-    learn(scope.visitor, event)
+    if event.name in OUTCOME_EVENTS:
+        learn(scope.visitor, event)
+    elif event.name in ASSIGNMENT_EVENTS:
+        assign(scope, rulebook, now)
     return scope
 
 
 def _judge_outcome(event: Event, visitor: Visitor | None, rulebook: Rulebook, now: int, policy: Policy) -> Decision:
     """What a delivery ended with. Each is taken by one commit, so none is a duplicate, and no event id is forgotten."""
-    scope = scope_of_outcome(visitor, event)
+    scope = scope_of_reserved(visitor, event, rulebook, now)
     judging = _Judging(scope, policy, event.time, event.recorded_at, scope.session.number, now)
     named = _naming(event, scope, rulebook)
     if event.depth > LONGEST_CHAIN:

@@ -13,10 +13,10 @@ from actionmap.catalog.rulebook import NO_MEMORIES, CompiledMap, Rulebook
 from actionmap.catalog.windows import Sequence
 from actionmap.decide import Policy, Timeline, decide
 from actionmap.decide.checks import CHECKS, Match
-from actionmap.decide.judge import scope_of_outcome
+from actionmap.decide.judge import scope_of_reserved
 from actionmap.decide.observe import observe
 from actionmap.errors import NotFound
-from actionmap.event import OUTCOME_EVENTS, RESERVED_EVENTS, Event, to_rfc3339
+from actionmap.event import RESERVED_EVENTS, Event, to_rfc3339
 from actionmap.explain.explanation import Check, Explanation, Lookup
 from actionmap.explain.trigger import TriggerWalk
 from actionmap.visitor import Visitor
@@ -51,9 +51,10 @@ class Explainer:
 
     def scope_of_event(self, event: Event, before: Visitor | None, stream_time: int) -> Scope:
         """What lookups read for ``event``, whose visitor was as ``before``."""
-        if event.name in OUTCOME_EVENTS:
-            return scope_of_outcome(before, event)
-        return observe(before, event, self._rulebook, max(stream_time, event.time), self._policy)
+        now = max(stream_time, event.time)
+        if event.name in RESERVED_EVENTS:
+            return scope_of_reserved(before, event, self._rulebook, now)
+        return observe(before, event, self._rulebook, now, self._policy)
 
     def scope_of_visitor(self, visitor: Visitor, latest: Event) -> Scope:
         """What lookups read of the present state of ``visitor``, whose ``latest`` event is given.
@@ -76,7 +77,7 @@ class Explainer:
     def all_of_event(self, event: Event, before: Visitor | None, stream_time: int = -1) -> list[Explanation]:
         """All active maps for ``event``, those that fire first, then by how little keeps them from it.
 
-        Of the outcome of a delivery, those that ask for it by its name: no others are judged.
+        Of a reserved event, those that ask for it by its name: no others are judged.
         """
         names = [one.name for one in self._rulebook.maps if _is_judged(one, event)]
         return _ranked(self._of_event(names, event, before, stream_time))
@@ -93,6 +94,9 @@ class Explainer:
             made = self._explain(name, scope, basis)
             if decision.outcome in ("late", "duplicate"):
                 made = _with(made, decision.outcome, "")
+            elif decision.outcome == "refused":
+                made = _with(made, "condition-false", "the assignment is refused: there is no such active segment with "
+                             "external: true, or the visitor is in too many")  # fmt: skip
             elif name in told:
                 made = _with(made, told[name].reason, told[name].detail)
             action_map = self._rulebook.by_name.get(name)
@@ -137,8 +141,8 @@ class Explainer:
         if not reserved or made.reason != "condition-false":
             return made
         names = " and ".join(sorted(reserved))
-        give = "; give one as the event to see it" if reserved <= OUTCOME_EVENTS else ""
-        return _with(made, made.reason, f"it fires at {names}, not at the visitor's latest event{give}")
+        detail = f"it fires at {names}, not at the visitor's latest event; give one as the event to see it"
+        return _with(made, made.reason, detail)
 
     def _explain(self, name: str, scope: Scope, basis: str) -> Explanation:
         definition = self._definitions.get(f"ActionMap/{name}")
@@ -185,8 +189,8 @@ def _with(made: Explanation, reason: str, detail: str) -> Explanation:
 
 
 def _is_judged(action_map: CompiledMap, event: Event) -> bool:
-    """Whether ``event`` may lead to a verdict of the map: outcomes are judged by those alone that name them."""
-    return event.name not in OUTCOME_EVENTS or event.name in action_map.events
+    """Whether ``event`` may lead to a verdict of the map: reserved ones are judged by those alone that name them."""
+    return event.name not in RESERVED_EVENTS or event.name in action_map.events
 
 
 def _ranked(found: list[Explanation]) -> list[Explanation]:
