@@ -14,7 +14,8 @@ from actionmap.catalog.models import Integration
 from actionmap.demo.receiver import Receiver
 from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
-from actionmap.golive import Watch, watch
+from actionmap.golive import watch
+from actionmap.golive.watch import Watch
 from actionmap.process import wall_clock
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import Hold, IntegrationHealth
@@ -112,6 +113,11 @@ async def test_a_newer_draft_is_told_with_the_maps_that_it_is_for() -> None:
         [line] = await some.look()
         assert (line["event"], line["action_maps"]) == ("golive.newer_draft", ["each-order", "first-visit"])
         assert await some.look() == []
+        # A set that takes over leaves the draft, which is not the newest any more.
+        await some.server.registry.change(definitions([{**rules(some.receiver.url)[2], "description": "newest"}]))
+        assert some.server.registry.entries["Webhook/tell-shop"].draft is not None
+        checks = (await some.server.ask("GET", "action-maps/each-order/go-live")).json()["checks"]
+        assert [check["status"] for check in checks if check["name"] == "no-newer-draft"] == ["pass"]
 
 
 async def test_what_nothing_has_reached_is_probed_once_and_again_only_when_it_is_changed() -> None:

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from actionmap.collect.problem import Refusal, problem
 from actionmap.errors import ActionmapError, Conflict, DefinitionError, LifecycleError, NotFound, Unreachable
@@ -34,6 +35,15 @@ def answer(error: ActionmapError) -> Response:
             return problem(400, str(error))
 
 
+def _methods(request: Request) -> list[str]:
+    """What may be asked of the path; Starlette itself names the methods of the first of its routes alone."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(one.matches({**request.scope, "method": method})[0] is Match.FULL for one in request.app.routes)
+    ]
+
+
 def install(app: FastAPI) -> None:
     """Make ``app`` answer every error as a problem."""
     log = logger("admin")
@@ -44,9 +54,10 @@ def install(app: FastAPI) -> None:
         return answer(error)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(error.status_code, str(error.detail), headers=error.headers)
+        headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+        return problem(error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Exception) -> Response:

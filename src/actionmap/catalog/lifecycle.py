@@ -54,6 +54,11 @@ class Entry:
         """The draft, or what is in force where there is none."""
         return self.draft or self.definition
 
+    @property
+    def has_newer_draft(self) -> bool:
+        """Whether there is a draft that was written after what is in force; another set may have taken over since."""
+        return self.draft is not None and self.in_force != self.version
+
 
 Entries = Mapping[str, Entry]
 
@@ -122,6 +127,8 @@ def _saved_beside(before: Entry, now: Webhook | DataAction, wanted: Definition, 
             is_that = draft is not None and same(with_state(draft, "published"), wanted)
             return Step("version", wanted, None if is_that else draft)
     elif wanted.state == "archived":
+        if not takes_over and same(before.draft, with_state(wanted, "draft")):
+            return archived(before)
         if not takes_over and not same(with_state(wanted, "published"), now):
             raise _refused(now, "state", "what is archived does not change; archive it as it is")
         return Step("archive", wanted)

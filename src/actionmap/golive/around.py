@@ -46,7 +46,7 @@ class Surroundings:
     edition: Callable[[str], str] = lambda _: ""
     #: Worker → integration → state of its breaker, where that is not closed.
     breakers: Mapping[str, Mapping[str, str]] | None = None
-    #: Keys ``Kind/name`` of the definitions that have a draft beside what is in force.
+    #: Keys ``Kind/name`` of the definitions that have a newer draft beside what is in force.
     drafts: Collection[str] | None = None
     #: Why an integration cannot be reached at an origin, "" when it can, by both names; None: nobody has probed.
     probes: Mapping[tuple[str, str], str] | None = None

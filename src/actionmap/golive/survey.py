@@ -113,7 +113,7 @@ class Survey:
             integrations=await store.integrations.states(),
             edition=self.edition,
             breakers=await store.integrations.breakers(),
-            drafts=frozenset(key for key, entry in self.registry.entries.items() if entry.draft is not None),
+            drafts=frozenset(key for key, entry in self.registry.entries.items() if entry.has_newer_draft),
             probes=probes,
             consumption=await self._consumption(),
         )

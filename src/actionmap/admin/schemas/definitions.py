@@ -92,13 +92,28 @@ def _forms(kind: str, model: Schema) -> Schema:
 
 
 def _patch(kind: str, fields: Schema) -> Schema:
-    changed = {name: {"description": f"{one['description']} Null removes it."} for name, one in fields.items()}
+    changed = {name: _changed(one) for name, one in fields.items()}
     version = {"type": "integer", "description": "The version that it is made from; another one is refused."}
     return {
         "type": "object",
         "description": f"What changes of the {kind}: of an object in it, too, only the fields that are named.",
         "properties": {**changed, "version": version},
     }
+
+
+def _changed(field: Schema) -> Schema:
+    """What may become of a field: of an object, any part of it, so that of its own schema only its type is left."""
+    told = {"description": f"{field['description']} Null removes it."}
+    forms = field.get("anyOf", [field])
+    plain = [{name: value for name, value in form.items() if name not in ("default", "description", "title")}
+             for form in forms if not _is_object(form)]  # fmt: skip
+    is_part = [{"type": "object", "description": "What changes of it."}] if len(plain) < len(forms) else []
+    null = [] if {"type": "null"} in plain else [{"type": "null"}]
+    return {**told, "anyOf": [*plain, *is_part, *null]}
+
+
+def _is_object(form: Schema) -> bool:
+    return "$ref" in form or "oneOf" in form or form.get("type") == "object"
 
 
 def _server_fields(kind: str) -> Schema:
