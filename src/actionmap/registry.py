@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,16 +17,18 @@ from actionmap.catalog.models import Definition
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.catalog.sealing import rotated, sealed
 from actionmap.catalog.versions import (
+    Act,
     AuditEntry,
     StoredDefinition,
     audit_of,
     decode_audit,
     decode_stored,
+    encode_audit,
     encode_entry,
     entry_after,
     entry_of,
 )
-from actionmap.errors import ActionmapError, Conflict, DefinitionError, Finding, LifecycleError
+from actionmap.errors import ActionmapError, Conflict, DefinitionError, Finding, LifecycleError, Unreachable
 from actionmap.process import collector_paused, keep_from_collector, wall_clock
 from actionmap.store.definitions import Changes, HoldsDefinitions, Revision
 from actionmap.telemetry import logger
@@ -280,11 +282,7 @@ class Registry:
         return _Base(self.revision, self.entries)
 
     async def _write(self, edit: Edit, base: _Base, by: str = "") -> dict[str, Entry]:
-        if self.refused:
-            raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
-        gone = await self._store.last_versions([key for key in edit.steps if key not in base.entries])
-        await self._check_names(edit, gone)
-        after = await asyncio.to_thread(self._after, edit, base, gone, by)
+        after = await self._checked(edit, base, by)
         await self._store.write(
             base.revision,
             {key: encode_entry(entry) for key, entry in after.items()},
@@ -295,6 +293,20 @@ class Registry:
         )
         await self.refresh()
         return after
+
+    async def try_out(self, make: Callable[[], Edit]) -> None:
+        """Raise what `update` would, and change nothing."""
+        await self.refresh()
+        base = self._base
+        await self._checked(await asyncio.to_thread(make), base)
+
+    async def _checked(self, edit: Edit, base: _Base, by: str = "") -> dict[str, Entry]:
+        """What is held of the definitions that ``edit`` writes, when the set as it would be then is a good one."""
+        if self.refused:
+            raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
+        gone = await self._store.last_versions([key for key in edit.steps if key not in base.entries])
+        await self._check_names(edit, gone)
+        return await asyncio.to_thread(self._after, edit, base, gone, by)
 
     async def _check_names(self, edit: Edit, gone: Mapping[str, int]) -> None:
         """Refuse the name of a deleted definition to another company: its versions and deliveries are kept by name."""
@@ -307,7 +319,6 @@ class Registry:
             raise LifecycleError(findings)
 
     def _after(self, edit: Edit, base: _Base, gone: Mapping[str, int], by: str) -> dict[str, Entry]:
-        """What is held of the definitions that ``edit`` writes, when the set as it would be then compiles."""
         at = self._clock()
         after: dict[str, Entry] = {}
         for key, step in edit.steps.items():
@@ -352,6 +363,21 @@ class Registry:
     async def last_version(self, key: str) -> int:
         """The last version of a definition that is deleted; 0 where there never was one."""
         return (await self._store.last_versions([key])).get(key, 0)
+
+    async def tell(self, act: Act, kind: str, name: str, *, by: str, company: str = "", **details: Any) -> None:
+        """Tell in the audit of what was done, once it is done; changes of definitions tell of themselves.
+
+        Raises:
+            Unreachable: the store does not take the entry; then the log has it.
+        """
+        entry = AuditEntry(self._clock(), by, act, kind, name, company, details=details)
+        try:
+            await self._store.tell(encode_audit(entry))
+        except Unreachable as error:
+            self._log.error("audit.lost", entry=msgspec.to_builtins(entry))
+            raise Unreachable(
+                f"{act} {kind} {name} is done, but missing in the audit (the log tells): {error}"
+            ) from error
 
     async def audit(self, *, before: str = "", limit: int) -> list[tuple[str, AuditEntry]]:
         """Up to ``limit`` entries of the audit with their ids, the newest first, from before the one with that id."""

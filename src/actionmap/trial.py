@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from uuid import uuid4
 
 import msgspec
 
@@ -77,6 +78,11 @@ class Trial:
             "traits": {} if attempt is None else attempt.traits,
             "onFailure": {} if self.delivery is None else self.delivery.capture.on_failure,
         }
+
+
+def new_id() -> str:
+    """An id for a delivery that is only tried out."""
+    return f"am1_test{uuid4().hex}"
 
 
 def try_out(

@@ -67,6 +67,31 @@ async def test_the_audit_is_read_from_its_newest_entry_on_page_by_page(store: St
     assert seen == [f"{revision}-{number}" for revision in (4, 3, 2, 1) for number in (3, 2, 1)]
 
 
+async def test_what_is_told_beside_any_write_is_the_newest_entry_and_changes_no_revision(store: Store) -> None:
+    some = store.definitions
+    await some.tell(b"before any write")
+    assert await some.revision() == Revision()
+    assert await some.write(0, {}, audit=[b"first", b"second"]) == 1
+    revision = await some.revision()
+    await some.tell(b"third")
+    await some.tell(b"third")
+    assert await some.revision() == revision
+    assert (await some.changes(revision)).definitions == {}
+    assert await some.write(1, {}) == 2
+    await some.tell(b"fourth")
+    assert await some.write(2, {}, audit=[b"fifth"]) == 3
+
+    found = await some.audit(limit=100)
+    assert [(entry.id, entry.stored.decode()) for entry in found] == [
+        ("3-1", "fifth"), ("2-0", "fourth"), ("1-4", "third"), ("1-3", "third"), ("1-2", "second"), ("1-1", "first"),
+        ("0-1", "before any write"),
+    ]  # fmt: skip
+    for place, entry in enumerate(found):
+        assert await some.audit(before=entry.id, limit=2) == found[place + 1 : place + 3]
+    assert await some.audit(before="2-7", limit=2) == found[1:3]
+    assert await some.audit(before="0-0", limit=2) == []
+
+
 async def test_an_api_key_is_found_by_its_hash_until_it_is_removed_and_its_name_is_taken_once(store: Store) -> None:
     key = StoredApiKey("ci", ("read",), "acme", 5, "ann")
     assert await store.api_keys.add("hash-1", key)

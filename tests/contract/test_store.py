@@ -429,6 +429,16 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+async def test_an_audit_that_is_older_than_what_is_left_of_the_definitions_goes_on(valkey: str, unique: str) -> None:
+    store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
+    await store.definitions.write(0, {"Segment/a": b"{}"}, audit=[b"written"], above=6)
+    await store._redis.delete(*store.definitions._keys("d", "rev", "tok", "log"))
+    await store.definitions.tell(b"told")
+    assert await store.definitions.write(0, {"Segment/a": b"{}"}, audit=[b"again"]) == 8
+    assert [entry.id for entry in await store.definitions.audit(limit=10)] == ["8-1", "7-2", "7-1"]
+    await store.close()
+
+
 async def test_a_write_whose_answer_was_lost_counts_once_when_it_is_sent_again(valkey: str, unique: str) -> None:
     store = RedisStore(valkey, prefix=unique, clock=lambda: 0)
     keys = store.definitions._keys("d", "rev", "tok", "log", "v", "last", "a")
@@ -438,4 +448,8 @@ async def test_a_write_whose_answer_was_lost_counts_once_when_it_is_sent_again(v
     assert await store._call("write_definitions", keys, again) == [b"ok", 1]
     assert await store._call("write_definitions", keys, [0, "other", 0, 100, 0, 0]) == [b"conflict", 1]
     assert len(await store.definitions.audit(limit=10)) == 1
+
+    for _ in range(2):
+        assert await store._call("tell", store.definitions._keys("rev", "a"), ["token", 100, "told"]) == b"1-2"
+    assert [entry.stored for entry in await store.definitions.audit(limit=10)] == [b"told", b"audited"]
     await store.close()

@@ -420,8 +420,9 @@ async def test_the_name_of_a_deleted_definition_stays_its_company_s_with_its_ver
     await done(server, "DELETE", "segments/regular", key="key-acme")
     taken = await server.ask("POST", "segments", key="key-globex", json=SEGMENT)
     assert (taken.status_code, "taken by another company" in taken.text) == (409, True)
-    put = await server.ask("PUT", "definitions", key="key-globex", json={"definitions": [SEGMENT]})
-    assert put.status_code == 409
+    for query in ("", "?dryRun=true"):
+        put = await server.ask("PUT", f"definitions{query}", key="key-globex", json={"definitions": [SEGMENT]})
+        assert (put.status_code, "taken by another company" in put.text) == (409, True)
     for path in ("versions", "versions/1", "versions/1/diff"):
         assert (await server.ask("GET", f"segments/regular/{path}", key="key-globex")).status_code == 404
     assert (await server.ask("POST", "segments/regular/versions/1/restore", key="key-globex")).status_code == 404
@@ -512,6 +513,12 @@ async def test_an_archived_webhook_is_archived_as_it_is(server: Server) -> None:
     both = await server.ask("PATCH", "webhooks/tell-shop", json={"state": "archived", "description": "other"})
     assert both.status_code == 409
     assert (await done(server, "PATCH", "webhooks/tell-shop", json={"state": "archived"}))["state"] == "archived"
+
+
+async def test_a_webhook_with_a_draft_is_archived_as_it_was_in_force(server: Server) -> None:
+    await done(server, "PATCH", "webhooks/tell-shop", json={"description": "other"})
+    archived = await done(server, "PATCH", "webhooks/tell-shop", json={"state": "archived"})
+    assert (archived["state"], "description" in archived, archived["draft"]) == ("archived", False, None)
 
 
 async def test_a_page_is_not_gone_on_with_in_another_order(server: Server) -> None:

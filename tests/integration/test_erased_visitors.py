@@ -1,18 +1,22 @@
 """A visitor is erased by its partition's lane, on a real store; what it was owed is not sent, wherever it lies."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
+from test_admin import Server
 from test_outcomes import Receiver
 from test_outcomes import run as run_all
 from test_parker import World, delivery
 from test_pipeline import environment, running
 
 from actionmap.catalog.compile import compile_rulebook
+from actionmap.collect.producer import EventProducer
+from actionmap.collect.topic import ensure_topic
 from actionmap.decide import judge
 from actionmap.decide.checks import Match
 from actionmap.delivery import SURVIVES_ALL
@@ -66,6 +70,8 @@ async def _value(store: RedisStore, key: bytes) -> Any:
             return await redis.zrange(key, 0, -1)
         case b"list":
             return await redis.lrange(key, 0, -1)
+        case b"stream":
+            return await redis.xrange(key)
         case _:
             return await redis.get(key)
 
@@ -102,6 +108,26 @@ async def test_nothing_of_an_erased_visitor_is_left_but_what_its_erasure_fired(s
         assert ("ada-lovelace", "each-order") in await owed(store)
         (stored,) = await store.load(PARTITION, ["ada-lovelace"])
         assert json.loads(stored or b"")["event_count"] == 1
+
+
+async def test_an_erasure_asked_for_over_rest_leaves_the_visitor_s_hash_in_the_audit_and_nothing_else(
+    store: RedisStore, broker: str, unique: str
+) -> None:
+    await ensure_topic(broker, unique, 1)
+    server, log = Server(store=store), own_log()
+    await server.registry.change(definitions(rules()))
+    book = server.registry.rulebook
+    async with running(environment(store, rulebook=lambda: book), log):  # type: ignore[arg-type]
+        await evaluated(store, log.append(event("ada-lovelace", "added", traits={"crmId": 7}), event("ada-lovelace")))
+        assert await left(store, "ada-lovelace")
+        async with EventProducer(broker, unique, idempotent=False) as producer:
+            server.app._parts["producer"] = producer
+            assert (await server.ask("DELETE", "visitors/ada-lovelace")).status_code == 202
+        await evaluated(store, log.append(event("ada-lovelace", "visitor_erased")))
+        assert await left(store, "ada-lovelace") == []
+    assert await left(store, hashlib.sha256(b"ada-lovelace").hexdigest()) == [
+        f"{store._prefix}:{{definitions}}:a".encode()
+    ]
 
 
 async def test_the_next_owner_ends_what_was_begun(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,3 +219,5 @@ async def test_an_erasure_goes_through_the_topic_and_takes_its_place_among_the_e
         await engine.send(event("v"))
         await engine.store.evaluated(3, 0)
         assert (await client.get("/api/v1/visitors/v")).json()["eventCount"] == 1
+        told = await client.delete("/api/v1/visitors/a%2Fsegments%2Fb")
+        assert (told.status_code, told.json()["visitorId"]) == (202, "a/segments/b")

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actionmap import __version__
+from actionmap.admin.audit import audit_router
 from actionmap.admin.auth import ApiKeys
 from actionmap.admin.definition_json import Shown
 from actionmap.admin.definitions import definitions_router
@@ -23,7 +24,7 @@ from actionmap.admin.golive import golive_router
 from actionmap.admin.integrations import integration_states_router, states_of
 from actionmap.admin.keys import keys_router
 from actionmap.admin.replay import Replays, replay_router
-from actionmap.admin.requests import Guard, body_of
+from actionmap.admin.requests import Guard, body_of, refuse_unknown_parameters
 from actionmap.admin.schemas.definitions import definition_schemas
 from actionmap.admin.schemas.operations import STATUS, Resumed, ResumePolicy, ShownStatus
 from actionmap.admin.sets import sets_router
@@ -41,7 +42,7 @@ from actionmap.collect.quota import Quota
 from actionmap.decide import Policy
 from actionmap.deliver.dispatch import Sender
 from actionmap.deliver.reported import Editions
-from actionmap.golive import Survey
+from actionmap.golive.survey import Survey
 from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 from actionmap.telemetry import Metrics
@@ -86,12 +87,13 @@ def create_api(
     for router in (
         definitions_router(writer, shown),
         versions_router(writer, shown),
+        audit_router(writer),
         sets_router(writer),
-        keys_router(keys, store.api_keys, guard),
+        keys_router(keys, store.api_keys, guard, registry),
         golive_router(survey, guard),
         deliveries_router(registry, store, guard, partitions),
         dead_letters_router(registry, store, guard, partitions),
-        replay_router(store, guard, partitions, replays),
+        replay_router(registry, store, guard, partitions, replays),
         explain_router(writer, policy, known),
         webhooks_router(writer, policy, known, sender),
         integration_states_router(survey, store.integrations, guard),
@@ -99,7 +101,7 @@ def create_api(
         simulate_router(writer, policy),
         _status_router(registry, store, guard, partitions, health, log_ends),
     ):
-        app.include_router(router, dependencies=[Depends(guard.door)])
+        app.include_router(router, dependencies=[Depends(guard.door), Depends(refuse_unknown_parameters)])
     app.include_router(ops_router(health, metrics))
     return app
 
@@ -158,12 +160,13 @@ def _status_router(
     @router.post("/api/v1/partitions/{partition}/resume", summary="Tell a halted partition how to go on", **_RESUME)
     async def resume(request: Request, partition: Partition) -> JSONResponse:
         """Its worker does so within seconds."""
-        guard.check(request, "publish")
+        caller = guard.check(request, "publish")
         policy = (await body_of(request, ResumePolicy)).policy
         if not 0 <= partition < partitions:
             raise Refusal(404, f"there is no partition {partition}; they are counted from 0 to {partitions - 1}")
         if not await store.resume(partition, policy):
             raise Refusal(409, f"partition {partition} is not halted")
+        await registry.tell("resume", "Partition", str(partition), by=caller.name, policy=policy)
         return JSONResponse({"partition": partition, "policy": policy})
 
     return router

@@ -19,20 +19,12 @@ from actionmap.admin.writing import Writer, names_in, without_read_only
 from actionmap.catalog import lifecycle
 from actionmap.catalog.documents import Document
 from actionmap.catalog.lifecycle import Entry, Step, saved
-from actionmap.catalog.models import Definition
+from actionmap.catalog.models import PLURALS, Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError
 from actionmap.registry import NAME_TAKEN, Edit
 
-#: Kind → its name in URLs.
-PLURALS = {
-    "Integration": "integrations",
-    "DataAction": "data-actions",
-    "Webhook": "webhooks",
-    "Segment": "segments",
-    "ActionMap": "action-maps",
-}
 Transition = Callable[[Entry], Step | None]
 #: The right that is enough for a step of a definition.
 RightFor = Callable[[Definition], str]

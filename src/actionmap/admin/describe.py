@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 _SCHEMAS = "#/components/schemas/"
 _REFERRED: dict[str, type[BaseModel]] = {}
 #: How any route may refuse, and how one that reads a body may.
-_ALWAYS, _WITH_BODY = (401, 403, 429, 503), (400, 408, 413, 415)
+_ALWAYS, _WITH_BODY = (401, 403, 422, 429, 503), (400, 408, 413, 415)
 _PROBLEMS: dict[int, dict[str, Any]] = {
     400: documented(400, "The request is not as it is described; `errors` names the field.", "the body is no JSON: …"),
     401: documented(401, "No API key, or one that nobody knows.", "send an API key: Authorization: Bearer <key>"),
@@ -30,7 +30,8 @@ _PROBLEMS: dict[int, dict[str, Any]] = {
     413: documented(413, "The body is too large.", "the body is larger than 16,777,216 bytes"),
     415: documented(415, "The body is not declared as JSON, or it is compressed.",
                     "send JSON, as Content-Type: application/json"),
-    422: documented(422, "Fields are wrong, each named in `errors`.", "query.limit: Input should be a valid integer",
+    422: documented(422, "Fields are wrong, or parameters, each named in `errors`.",
+                    "query.limit: Input should be a valid integer",
                     errors=[{"path": "query.limit", "message": "Input should be a valid integer"}]),
     428: documented(428, "The server wants If-Match (`ACTIONMAP_REQUIRE_IF_MATCH`).",
                     "send If-Match with the version (ETag) that you have read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -15,7 +16,9 @@ from actionmap.admin.schemas.answers import GO_LIVE, GoLiveAnswer
 from actionmap.catalog.models import ActionMap
 from actionmap.catalog.parse import nearest
 from actionmap.errors import NotFound
-from actionmap.golive import Survey, active_maps
+from actionmap.golive import GoLive, active_maps
+from actionmap.golive.chain import destinations
+from actionmap.golive.survey import Survey
 from actionmap.registry import Registry
 
 Probe = Annotated[
@@ -35,13 +38,21 @@ def golive_router(survey: Survey, guard: Guard) -> APIRouter:
     def caller_of(request: Request, probe: bool) -> Caller:
         return guard.check_of_company(request, *(("read", "publish") if probe else ("read",)))
 
+    async def checked(names: Sequence[str], caller: Caller, probe: bool) -> list[GoLive]:
+        found = await survey.check(names, probe=probe)
+        if probe:
+            places = await asyncio.to_thread(destinations, registry.definitions, names)
+            for name, company in sorted({(one.name, one.company) for one in places.values()}):
+                await registry.tell("probe", "Integration", name, by=caller.name, company=company)
+        return found
+
     @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", **_ONE)
     async def check_one(request: Request, name: MapName, probe: Probe = False) -> JSONResponse:
         """Would it really fire? Each failing check with its fix."""
         caller = caller_of(request, probe)
         await registry.refresh()
         _check_seen(registry, name, caller)
-        [found] = await survey.check([name], probe=probe)
+        [found] = await checked([name], caller, probe)
         return JSONResponse(found.as_json())
 
     @router.get("/api/v1/go-live", summary="Check all active action maps", **_ALL)
@@ -51,7 +62,7 @@ def golive_router(survey: Survey, guard: Guard) -> APIRouter:
         await registry.refresh()
         definitions = registry.definitions
         names = [name for name in active_maps(definitions) if caller.sees(definitions[f"ActionMap/{name}"])]
-        found = await survey.check(names, probe=probe)
+        found = await checked(names, caller, probe)
         return JSONResponse(await asyncio.to_thread(lambda: [result.as_json() for result in found]))
 
     return router

@@ -15,10 +15,11 @@ from actionmap.admin.requests import Guard, body_of
 from actionmap.admin.schemas.operations import INTEGRATION_STATE, Pause, ShownIntegrationState
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import nearest
+from actionmap.catalog.versions import Act
 from actionmap.deliver.reported import Reported, reported
 from actionmap.errors import NotFound
 from actionmap.event import to_rfc3339
-from actionmap.golive import Survey
+from actionmap.golive.survey import Survey
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
 from actionmap.store.integrations import UNKNOWN, Hold, IntegrationState, IntegrationStore
@@ -46,25 +47,28 @@ def integration_states_router(survey: Survey, store: IntegrationStore, guard: Gu
         named = [some for some in registry.definitions.values() if isinstance(some, Integration) and caller.sees(some)]
         return JSONResponse(await states_of(store, sorted(named, key=lambda some: some.name), survey.edition))
 
-    async def state_of(integration: Integration) -> JSONResponse:
+    async def done(act: Act, caller: Caller, integration: Integration) -> JSONResponse:
+        await registry.tell(act, "Integration", integration.name, by=caller.name, company=integration.company)
         [row] = await states_of(store, [integration], survey.edition)
         return JSONResponse(row)
 
     @router.post("/api/v1/integrations/{name}/pause", summary="Hold the deliveries of an integration", **_PAUSE)
     async def pause(request: Request, name: Name) -> JSONResponse:
         """Action maps go on firing; what they owe waits until `resume`, up to the webhook's `maxAge`."""
-        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
+        caller = guard.check_of_company(request, "publish")
+        integration = await _known(registry, name, caller)
         asked = await body_of(request, Pause)
         await store.hold(name, Hold("paused", wall_clock(), asked.reason))
-        return await state_of(integration)
+        return await done("pause", caller, integration)
 
     @router.post("/api/v1/integrations/{name}/resume", summary="Let the deliveries of an integration go out again",
                  **_SWITCH)  # fmt: skip
     async def resume(request: Request, name: Name) -> JSONResponse:
         """Whatever held them: a pause, or that the integration had failed for days."""
-        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
+        caller = guard.check_of_company(request, "publish")
+        integration = await _known(registry, name, caller)
         await store.release(name)
-        return await state_of(integration)
+        return await done("resume", caller, integration)
 
     @router.post(
         "/api/v1/integrations/{name}/test", summary="Connect to an integration, sending it no request", **_SWITCH
@@ -73,9 +77,10 @@ def integration_states_router(survey: Survey, store: IntegrationStore, guard: Gu
         """Asks DNS, connects and shakes hands by TLS from the server, within five seconds; where an access token is
         needed, one is asked for. What came of it is the `reportedState`.
         """
-        integration = await _known(registry, name, guard.check_of_company(request, "publish"))
+        caller = guard.check_of_company(request, "publish")
+        integration = await _known(registry, name, caller)
         await survey.probe(integration)
-        return await state_of(integration)
+        return await done("probe", caller, integration)
 
     return router
 

@@ -19,6 +19,7 @@ from actionmap.collect.problem import Refusal
 from actionmap.errors import NotFound
 from actionmap.event import to_rfc3339
 from actionmap.process import wall_clock
+from actionmap.registry import Registry
 from actionmap.settings import ApiKey, Right, hash_of_key
 from actionmap.store.api_keys import ApiKeyStore, StoredApiKey
 
@@ -53,8 +54,11 @@ async def refresh_keys(keys: ApiKeys, store: ApiKeyStore) -> None:
     keys.take_over({hash_: ApiKey(some.name, frozenset(some.rights), some.company) for hash_, some in found.items()})
 
 
-def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
-    """``/api/v1/api-keys``: no key makes one that may do more; one of a company sees and revokes those of it."""
+def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard, registry: Registry) -> APIRouter:
+    """``/api/v1/api-keys``: no key makes one that may do more; one of a company sees and revokes those of it.
+
+    ``registry`` tells in the audit.
+    """
     router = APIRouter(tags=["api keys"])
 
     @router.get("/api/v1/api-keys", summary="List API keys", **_LIST)
@@ -77,6 +81,7 @@ def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
         if keys.is_taken(wanted.name) or not await store.add(hash_of_key(key), kept):
             raise Refusal(409, f"there is a key called {wanted.name!r} already")
         await refresh_keys(keys, store)
+        await registry.tell("create", "ApiKey", kept.name, by=caller.name, company=company or "", rights=kept.rights)
         return JSONResponse({**_shown(kept), "key": key}, 201)
 
     @router.delete("/api/v1/api-keys/{name}", summary="Revoke an API key", **_REVOKE)
@@ -86,8 +91,10 @@ def keys_router(keys: ApiKeys, store: ApiKeyStore, guard: Guard) -> APIRouter:
         found = [some for some in (await store.all()).values() if some.name == name]
         if not found or caller.company not in (None, found[0].company):
             raise NotFound(f"there is no key {name!r} that was made here")
-        await store.remove(name)
+        is_revoked = await store.remove(name)
         await refresh_keys(keys, store)
+        if is_revoked:
+            await registry.tell("revoke", "ApiKey", name, by=caller.name, company=found[0].company or "")
         return Response(status_code=204)
 
     return router

@@ -24,11 +24,13 @@ from actionmap.admin.schemas.deliveries import (
     ReplayedLetters,
     ReplayIds,
 )
+from actionmap.admin.visitors import hidden
 from actionmap.collect.problem import Refusal
 from actionmap.collect.producer import EventProducer, Stored
 from actionmap.consume.parse import REPLAY_HEADER, Record, Replay
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.process import wall_clock
+from actionmap.registry import Registry
 from actionmap.store.protocols import Store
 
 #: Dead deliveries looked at in one step.
@@ -44,6 +46,9 @@ _NEVER_RENDERED = (
 )
 _BODY = "the body is an object: integration, webhook, actionMap, visitorId, perSecond, dueFrom, after, dryRun"
 _PLACE = "give what the answer before said"
+
+#: What the audit calls the dead letters that one request has replayed without naming them.
+MANY = "*"
 
 #: Reads the record of a partition at an offset anew; None when Kafka has it no more.
 ReadRecord = Callable[[int, int], Awaitable[Record | None]]
@@ -196,7 +201,7 @@ _REPLAY_MANY = operation(
 )  # fmt: skip
 
 
-def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays) -> APIRouter:
+def replay_router(registry: Registry, store: Store, guard: Guard, partitions: int, replays: Replays) -> APIRouter:
     """``/api/v1/dead-letters/replay`` and ``/api/v1/deliveries/replay``."""
     router = APIRouter(tags=["dead letters"])
     paced = PacedReplay(store, partitions)
@@ -207,13 +212,17 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
 
         A delivery keeps its id and its body, and has all its attempts again; one that was never rendered has none.
         """
-        guard.check(request, "publish")
+        caller = guard.check(request, "publish")
         rows = []
         for id_ in dict.fromkeys((await body_of(request, ReplayIds)).ids):
             try:
-                problem = await replays.replay(*await find_letter(store, partitions, id_))
+                partition, letter = await find_letter(store, partitions, id_)
+                problem = await replays.replay(partition, letter)
             except Refusal as refusal:
                 problem = str(refusal)
+            if not problem:
+                company = _company(registry, letter.delivery)
+                await registry.tell("replay", "DeadLetter", id_, by=caller.name, company=company)
             rows.append({"id": id_, "replayed": not problem, "detail": problem})
         return JSONResponse({"items": rows})
 
@@ -227,7 +236,7 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
         more to be added, or the next would be due in more than 30 days; ask again later. What dies after the first
         request is left.
         """
-        guard.check(request, "publish")
+        caller = guard.check(request, "publish")
         now = wall_clock()
         asked = _asked(await json_body(request), now + _FARTHEST_MS)
         if asked.dry_run:
@@ -235,6 +244,9 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
             return JSONResponse({"found": found.replayable, "neverRendered": found.never_rendered})
         due_from = max(now, asked.due_from)
         step = await paced.some(asked, due_from, now)
+        if step.replayed:
+            await registry.tell("replay", "DeadLetter", MANY, by=caller.name, company=_company(registry, asked),
+                                replayed=step.replayed, **_told_of(asked))  # fmt: skip
         return JSONResponse({
             "replayed": step.replayed,
             "dueFrom": min(due_from + round(1000 * step.replayed / asked.per_second), now + _FARTHEST_MS),
@@ -243,6 +255,20 @@ def replay_router(store: Store, guard: Guard, partitions: int, replays: Replays)
         })  # fmt: skip
 
     return router
+
+
+def _company(registry: Registry, some: Wanted | Delivery | None) -> str:
+    """Whose deliveries these are, as far as a definition that they name tells; "" for nobody's."""
+    if some is None:
+        return ""
+    keys = (f"ActionMap/{some.action_map}", f"Webhook/{some.webhook}", f"Integration/{some.integration}")
+    return next((registry.definitions[key].company for key in keys if key in registry.definitions), "")
+
+
+def _told_of(asked: Wanted) -> dict[str, str]:
+    """What of deliveries was asked for, as the audit tells it."""
+    given = asked.model_dump(include=set(Wanted.model_fields), by_alias=True, exclude_none=True)
+    return {name: hidden(value) if name == "visitorId" else value for name, value in given.items()}
 
 
 def _asked(given: Any, latest: int) -> DeliveryReplay:

@@ -114,6 +114,29 @@ async def json_body(request: Request, max_bytes: int = MAX_BODY_BYTES, types: Co
         raise Refusal(400, f"the body is no JSON: {error}", path="body") from None
 
 
+async def refuse_unknown_parameters(request: Request) -> None:
+    """As dependency of a router: what a request asks for is done, or refused, and never ignored.
+
+    Raises:
+        RequestValidationError: the query has a parameter that its route has not.
+    """
+    known = {name for field in request.scope["route"].dependant.query_params for name in _names(field)}
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        message = "Extra inputs are not permitted"
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": message} for name in unknown]
+        )
+
+
+def _names(field: Any) -> set[str]:
+    """The parameters that ``field`` of a route stands for: one, or all of a model."""
+    kind = field.field_info.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {some.alias or name for name, some in kind.model_fields.items()}
+    return {field.alias}
+
+
 Body = TypeVar("Body", bound=BaseModel)
 
 

@@ -29,7 +29,6 @@ from actionmap.catalog.models.base import DEFAULT_COMPANY
 from actionmap.catalog.parse import Definitions, parse_documents
 from actionmap.catalog.plan import Change, plan
 from actionmap.catalog.sealing import write_out_secrets
-from actionmap.catalog.versions import entry_after
 from actionmap.collect.problem import Refusal
 from actionmap.errors import DefinitionError, Finding
 from actionmap.process import collector_paused
@@ -85,8 +84,7 @@ def sets_router(writer: Writer) -> APIRouter:
             return edit
 
         if dry_run:
-            await registry.refresh()
-            await asyncio.to_thread(lambda: registry.check(_after(registry.entries, make())))
+            await registry.try_out(make)
         else:
             await registry.update(make_with_rights, caller.name)
         rows = [
@@ -146,9 +144,3 @@ def _of_companies(current: Mapping[str, Entry], wanted: Definitions, caller: Cal
 def _edit_of(changes: list[Change]) -> Edit:
     steps = {change.key: change.step for change in changes if change.step is not None}
     return Edit(steps, frozenset(change.key for change in changes if change.action == "delete"))
-
-
-def _after(before: Mapping[str, Entry], edit: Edit) -> dict[str, Entry]:
-    """What would be held after ``edit``."""
-    kept = {key: entry for key, entry in before.items() if key not in edit.deleted}
-    return kept | {key: entry_after(before.get(key), step, 0, at=0, by="") for key, step in edit.steps.items()}

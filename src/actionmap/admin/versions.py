@@ -1,4 +1,4 @@
-"""Versions of definitions over REST: listed, shown, compared, restored; and the audit of who changed what."""
+"""Versions of definitions over REST: listed, shown, compared, restored."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from starlette.responses import JSONResponse
 
 from actionmap.admin.auth import Caller
 from actionmap.admin.definition_json import Shown, plain
-from actionmap.admin.definitions import PLURALS, Name
-from actionmap.admin.describe import operation, refer
+from actionmap.admin.definitions import Name
 from actionmap.admin.described_definitions import Described
-from actionmap.admin.schemas.changes import AUDIT, AuditPage
 from actionmap.admin.writing import Writer
 from actionmap.catalog.lifecycle import Entry, restored
+from actionmap.catalog.models import PLURALS
 from actionmap.catalog.plan import difference
-from actionmap.catalog.versions import AuditEntry, StoredDefinition, former_definition, stored_of
+from actionmap.catalog.versions import StoredDefinition, former_definition, stored_of
 from actionmap.collect.problem import Refusal
 from actionmap.errors import ActionmapError, NotFound
 from actionmap.event import to_rfc3339
 from actionmap.registry import NAME_TAKEN, Edit
 
-_MAX_LISTED = 100
-Limit = Annotated[int, Query(ge=1, le=_MAX_LISTED, description="How many there are on a page.")]
+#: Versions, or entries of the audit, on a page.
+MAX_LISTED = 100
+Limit = Annotated[int, Query(ge=1, le=MAX_LISTED, description="How many there are on a page.")]
 _MOST = 2**53
 Number = Annotated[int, Path(ge=1, le=_MOST, description="The number of a version.")]
 Other = Annotated[int | None, Query(ge=1, le=_MOST, description="The number of the other one; the newest without it.")]
 
 
 def versions_router(writer: Writer, shown: Shown) -> APIRouter:
-    """``/api/v1/{kind}/{name}/versions``, and ``/api/v1/audit``."""
+    """``/api/v1/{kind}/{name}/versions``."""
     router = APIRouter()
     for kind, plural in PLURALS.items():
         _Routes(writer, shown, kind, plural).add_to(router)
-    _add_audit(router, writer)
     return router
 
 
@@ -168,65 +167,13 @@ def _shown(some: StoredDefinition, entry: Entry | None) -> dict[str, Any]:
         "by": some.by or None,
         "action": some.action,
         "isInForce": entry is not None and entry.in_force == some.version,
-        "definition": _content(some),
+        "definition": content(some),
     }
 
 
-def _content(some: StoredDefinition | None) -> dict[str, Any] | None:
+def content(some: StoredDefinition | None) -> dict[str, Any] | None:
     """What a version said; None where this version of actionmap does not read it any more."""
     try:
         return None if some is None else plain(former_definition(some))
     except ActionmapError:
         return None
-
-
-def _add_audit(router: APIRouter, writer: Writer) -> None:
-    versions = Versions(writer)
-
-    @router.get("/api/v1/audit", summary="Who changed which definition, and how", tags=["audit"],
-                operation_id="audit", **operation("`read`", refer(AuditPage), AUDIT, problems=(422,)))  # fmt: skip
-    async def audit(
-        request: Request,
-        kind: Annotated[str | None, Query(description="Only of definitions of this kind.")] = None,
-        name: Annotated[str | None, Query(description="Only of definitions called so.")] = None,
-        by: Annotated[str | None, Query(description="Only those by the API key with this name.")] = None,
-        limit: Limit = 50,
-        before: Annotated[
-            str, Query(description="`next` of the page before", pattern=r"^([0-9]{1,15}-[0-9]{1,9})?$")
-        ] = "",
-    ) -> JSONResponse:
-        """The newest changes first, with what was before and after. The newest 100,000 are kept."""
-        caller = writer.guard.check_of_company(request, "read")
-        rows: list[dict[str, Any]] = []
-        following: str | None = before
-
-        def is_asked(some: AuditEntry) -> bool:
-            of_caller = caller.sees_company(some.company)
-            return of_caller and kind in (None, some.kind) and name in (None, some.name) and by in (None, some.by)
-
-        while following is not None and len(rows) < limit:
-            found = await writer.registry.audit(before=following, limit=_MAX_LISTED)
-            following = found[-1][0] if len(found) == _MAX_LISTED else None
-            for id_, some in found:
-                if len(rows) == limit:
-                    following = rows[-1]["id"]
-                    break
-                if is_asked(some):
-                    rows.append({"id": id_, **await _audited(versions, caller, some)})
-        return JSONResponse({"items": rows, "next": following})
-
-
-async def _audited(versions: Versions, caller: Caller, some: AuditEntry) -> dict[str, Any]:
-    numbers = [number for number in (some.before, some.after) if number]
-    found = {one.version: one for one in await versions.some(caller, some.kind, some.name, numbers)}
-    return {
-        "at": to_rfc3339(some.at),
-        "by": some.by or None,
-        "action": some.action,
-        "kind": some.kind,
-        "name": some.name,
-        "company": some.company,
-        "before": _content(found.get(some.before)),
-        "after": _content(found.get(some.after)),
-        "versions": {"before": some.before or None, "after": some.after or None},
-    }

@@ -3,6 +3,7 @@ in the order of their events."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -88,6 +89,9 @@ def visitors_router(
     @router.delete(_SEGMENT, summary="Take a visitor out of an external segment", **_OF_SEGMENT)
     async def unassign(request: Request, id_: VisitorId, segment: SegmentName) -> JSONResponse:
         """Accepted once Kafka has it; the partition's worker takes it back in the order of the visitor's events."""
+        if b"/segments/" not in request.scope["raw_path"]:
+            # The slashes are escaped: they are part of the visitor's id.
+            return await erase(request, f"{id_}/segments/{segment}")
         return await tell_of_segment(request, "segment_unassigned", id_, segment)
 
     @router.get(_VISITOR, summary="Show what is remembered of a visitor", **_SHOW)
@@ -108,10 +112,18 @@ def visitors_router(
         the partition's worker then forgets it in the order of its events, with all that it is owed, and maps that
         name `visitor_erased` fire. What comes after that begins anew.
         """
-        guard.check(request, "edit", "publish")
-        return await tell(VISITOR_ERASED, id_)
+        caller = guard.check(request, "edit", "publish")
+        answer = await tell(VISITOR_ERASED, id_)
+        # Of whom nothing is to be left, nothing is left here, either.
+        await registry.tell("erase", "Visitor", hidden(id_), by=caller.name)
+        return answer
 
     return router
+
+
+def hidden(visitor_id: str) -> str:
+    """What the audit calls a visitor: who knows the id can tell that it is meant, nobody else who it is."""
+    return f"sha256:{hashlib.sha256(visitor_id.encode()).hexdigest()}"
 
 
 def _check_segment(registry: Registry, name: str) -> None:

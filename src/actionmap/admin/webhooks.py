@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import Any, Self
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from pydantic import model_validator
 from starlette.responses import JSONResponse
 
+from actionmap.admin.auth import Caller
 from actionmap.admin.definitions import Name
 from actionmap.admin.describe import body, operation, refer
 from actionmap.admin.explain import Events, Known
@@ -25,11 +25,12 @@ from actionmap.catalog.paths import Scope
 from actionmap.collect.problem import Refusal
 from actionmap.decide import Policy
 from actionmap.deliver.dispatch import Sender
+from actionmap.delivery import Attempt
 from actionmap.errors import DefinitionError, Finding
 from actionmap.explain import Explainer
 from actionmap.process import wall_clock
 from actionmap.registry import Registry
-from actionmap.trial import Trial, send, try_out
+from actionmap.trial import Trial, new_id, send, try_out
 
 #: The webhook that a data action is tried out by; no definition has such a name.
 TRIED_OUT = "a-data-action-tried-out"
@@ -96,9 +97,10 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
             raise Refusal(409, f"{kind} {name!r} has no draft beside what is in force")
         return entry.newest if draft else entry.definition
 
-    async def answer(webhook: Webhook, scope: Scope | None, beside: Definition, *, sends: bool) -> JSONResponse:
+    async def answer(by: Caller | None, webhook: Webhook, scope: Scope | None, beside: Definition) -> JSONResponse:
+        """Sent where somebody, ``by``, asks for it."""
         trial = await asyncio.to_thread(_tried, registry, webhook, scope, beside)
-        return JSONResponse(trial.as_json(await send(trial, sender) if sends else None))
+        return JSONResponse(trial.as_json(await _sent(trial, sender, registry, by, beside) if by else None))
 
     @router.post("/api/v1/webhooks/{name}/test", summary="Render a webhook in any state, and send it when asked",
                  tags=["webhooks"], **_TEST)  # fmt: skip
@@ -108,11 +110,11 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
 
         Nothing is stored, and no visitor changes.
         """
-        guard.check_of_company(request, "read")
+        caller = guard.check_of_company(request, "read")
         asked = await body_of(request, WebhookTrial)
         webhook = await found(request, "Webhook", name, draft=asked.draft, send=asked.send)
         assert isinstance(webhook, Webhook)
-        return await answer(webhook, await scope_of(request, asked), webhook, sends=asked.send)
+        return await answer(caller if asked.send else None, webhook, await scope_of(request, asked), webhook)
 
     @router.post("/api/v1/data-actions/{name}/test", summary="Render a data action with values, and send it when asked",
                  tags=["data-actions"], **_TEST_ACTION)  # fmt: skip
@@ -120,15 +122,24 @@ def webhooks_router(writer: Writer, policy: Policy, known: Known, sender: Sender
         """Body: ``{"input": {…}}``, a value for every field of the input contract; ``"send": true`` sends it, which
         takes the right `publish`. Nothing is stored.
         """
-        guard.check_of_company(request, "read")
+        caller = guard.check_of_company(request, "read")
         asked = await body_of(request, ActionTrial)
         action = await found(request, "DataAction", name, draft=asked.draft, send=asked.send)
         try:
-            return await answer(_carrying(action, asked.input), None, action, sends=asked.send)
+            return await answer(caller if asked.send else None, _carrying(action, asked.input), None, action)
         except DefinitionError as error:
             raise DefinitionError([_as_asked(finding) for finding in error.findings]) from None
 
     return router
+
+
+async def _sent(trial: Trial, sender: Sender, registry: Registry, by: Caller, some: Definition) -> Attempt | None:
+    """What sending ``trial`` of ``some`` leads to, told in the audit; None when nothing would be sent."""
+    attempt = await send(trial, sender)
+    if attempt is not None and not attempt.is_blocked:
+        await registry.tell("test", some.kind_name, some.name, by=by.name, company=some.company,
+                            outcome=attempt.outcome, status=attempt.status)  # fmt: skip
+    return attempt
 
 
 def _carrying(action: Definition, values: dict[str, Scalar]) -> Webhook:
@@ -144,11 +155,6 @@ def _as_asked(finding: Finding) -> Finding:
         return finding
     path = finding.path.removesuffix(".value").replace("mappings", "body.input", 1)
     return replace(finding, subject="", path=path)
-
-
-def new_id() -> str:
-    """An id for a delivery that is only tried out."""
-    return f"am1_test{uuid4().hex}"
 
 
 def _tried(registry: Registry, webhook: Webhook, scope: Scope | None, beside: Definition) -> Trial:

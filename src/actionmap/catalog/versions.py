@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -41,18 +41,26 @@ class StoredDefinition(Struct, frozen=True, omit_defaults=True):
         return self.draft if self.draft is not None and self.in_force not in (0, self.version) else self.definition
 
 
+#: What is done to API keys, integrations, visitors, dead letters and halted partitions; to ``test`` is to send a
+#: webhook or data action to try it out. No definition is written by these.
+Act = Literal["create", "revoke", "pause", "resume", "probe", "test", "erase", "replay"]
+
+
 class AuditEntry(Struct, frozen=True, omit_defaults=True):
-    """Who did what to which definition, and when."""
+    """Who did what to which definition, or to what else there is, and when."""
 
     at: int
     by: str
-    action: Action
+    action: Action | Act
     kind: str
     name: str
+    #: Whose it is; "" for nobody's.
     company: str
     #: The versions before and after; 0 for none.
     before: int = 0
     after: int = 0
+    #: What else is worth knowing of an act; never a secret, nor who a visitor is.
+    details: dict[str, Any] = {}
 
 
 _decoder = msgspec.json.Decoder(StoredDefinition)
@@ -134,5 +142,11 @@ def encode_entry(entry: Entry) -> bytes:
 
 def audit_of(action: Action, definition: Definition, before: int, after: int, *, at: int, by: str) -> bytes:
     """The stored form of an entry of the audit."""
-    entry = AuditEntry(at, by, action, definition.kind_name, definition.name, definition.company, before, after)
+    return encode_audit(
+        AuditEntry(at, by, action, definition.kind_name, definition.name, definition.company, before, after)
+    )
+
+
+def encode_audit(entry: AuditEntry) -> bytes:
+    """The stored form of ``entry``."""
     return msgspec.json.encode(entry)

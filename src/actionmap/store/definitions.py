@@ -38,7 +38,8 @@ class Changes(NamedTuple):
 class Audited(NamedTuple):
     """One entry of the audit."""
 
-    #: ``<revision>-<number>``: entries are in the order of these pairs.
+    #: ``<revision>-<number>``: entries are in the order of these pairs. What is told beside any write has the revision
+    #: of the last one.
     id: str
     stored: bytes
 
@@ -82,6 +83,9 @@ class DefinitionStore(Protocol):
     async def last_versions(self, keys: Sequence[str]) -> dict[str, int]:
         """The last version of those of ``keys`` that are deleted."""
 
+    async def tell(self, entry: bytes) -> None:
+        """Tell people of what was done beside any write, as the newest entry of the audit; the revision stays."""
+
     async def audit(self, *, before: str = "", limit: int) -> list[Audited]:
         """Up to ``limit`` entries, the newest first; with ``before``, those older than the entry with that id."""
 
@@ -95,7 +99,7 @@ class HoldsDefinitions(Protocol):
 
 
 class RedisDefinitions:
-    """In Redis or Valkey; ``lua/write_definitions.lua`` writes all of it."""
+    """In Redis or Valkey; ``lua/write_definitions.lua`` writes all of it, and ``lua/tell.lua`` the audit alone."""
 
     def __init__(self, connection: Connection, prefix: str) -> None:
         self._connection = connection
@@ -156,7 +160,12 @@ class RedisDefinitions:
             found: list[bytes | None] = await self._connection.client.hmget(*self._keys(name), list(fields))
         return found
 
+    async def tell(self, entry: bytes) -> None:
+        await self._connection.call("tell", self._keys("rev", "a"), [token_hex(16), MOST_AUDITED, entry])
+
     async def audit(self, *, before: str = "", limit: int) -> list[Audited]:
+        if before and _place(before) == (0, 0):
+            return []  # no interval ends before it, says Redis
         newest = f"({before}" if before else "+"
         async with self._connection.translated():
             found = await self._connection.client.xrevrange(*self._keys("a"), max=newest, count=limit)
@@ -219,10 +228,19 @@ class MemoryDefinitions:
     async def last_versions(self, keys: Sequence[str]) -> dict[str, int]:
         return {key: self._last[key] for key in keys if key in self._last}
 
+    async def tell(self, entry: bytes) -> None:
+        revision, number = _place(self._audit[-1].id) if self._audit else (0, 0)
+        newest = max(revision, self._writes[-1][0].number)
+        self._audit.append(Audited(f"{newest}-{number + 1 if newest == revision else 0}", entry))
+
     async def audit(self, *, before: str = "", limit: int) -> list[Audited]:
-        ids = [entry.id for entry in self._audit]
-        end = ids.index(before) if before in ids else len(ids)
-        return self._audit[max(0, end - limit) : end][::-1]
+        found = [entry for entry in self._audit if not before or _place(entry.id) < _place(before)]
+        return found[::-1][:limit]
+
+
+def _place(id_: str) -> tuple[int, int]:
+    revision, _, number = id_.partition("-")
+    return int(revision), int(number)
 
 
 def _conflict(found: int, expected: int) -> Conflict:

@@ -366,7 +366,7 @@ class Store(PartitionStore, Outbox, ParkingStore, Protocol):
 
     @property
     def definitions(self) -> DefinitionStore:
-        """All definitions, their versions, and who changed them."""
+        """All definitions, their versions, and who changed them or did what else."""
 
     @property
     def api_keys(self) -> ApiKeyStore:

@@ -25,7 +25,7 @@ Keys, with prefix ``am`` and partition 7 (the tag in braces puts them all into o
     am:{definitions}:log  list    the keys that each of the last writes changed
     am:{definitions}:v  hash   former versions, by Kind/name@version
     am:{definitions}:last  hash  the last version of each deleted definition
-    am:{definitions}:a  stream  audit: who changed what, by revision
+    am:{definitions}:a  stream  audit: who changed or did what, by revision
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from actionmap.store.protocols import (
 
 _SCRIPTS = ("claim", "halt", "apply", "resume", "forget", "due", "load", "lease", "ack", "nack", "bury", "revive",
             "park", "parked", "unpark", "outcomes", "reserve", "report", "reports", "hold", "note", "write_definitions",
-            "changed_definitions", "sweep", "erased")  # fmt: skip
+            "changed_definitions", "tell", "sweep", "erased")  # fmt: skip
 _REMEMBERED_MS = 86_400_000
 _REMEMBERED_IDS = 100_000
 _DEAD_RECORD_CAP = 10_000

@@ -9,6 +9,7 @@ from pydantic import Field, WithJsonSchema
 from actionmap.admin.schemas import EXAMPLE_TIME, Moment, Shown
 from actionmap.admin.schemas.definitions import EXAMPLES
 from actionmap.catalog.lifecycle import Action
+from actionmap.catalog.versions import Act
 
 #: A definition as its author writes it, and its kind.
 _Written = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/AnyDefinition"})]
@@ -28,28 +29,33 @@ class ChangedVersions(Shown):
 
 
 class AuditedChange(Shown):
-    """One change of one definition."""
+    """One change of one definition, or one other thing that was done."""
 
-    id: Annotated[str, Field(examples=["1763752500123-0"])]
+    id: Annotated[str, Field(examples=["17-1"])]
     """Its place in the audit, as `before` takes it."""
     at: Moment
-    """When it was made."""
+    """When it was done."""
     by: str | None
-    """The name of the API key that made it."""
-    action: Action
+    """The name of the API key that did it."""
+    action: Action | Act
     """What was done."""
     kind: str
-    """The kind of the definition."""
+    """The kind of the definition; or `ApiKey`, `Visitor`, `DeadLetter`, `Partition`."""
     name: str
-    """Its name."""
-    company: str
-    """Whose it is."""
+    """What it is called: of a visitor `sha256:` and the SHA-256 of the id in hexadecimal, of dead letters that were
+    replayed by what they have in common `*`."""
+    company: str | None
+    """Whose it is; null: nobody's, and then only keys of no company see it."""
     before: _WrittenOrNull
-    """What it said before; null where it was created, or the version is kept no more."""
+    """What the definition said before; null where it was created, the version is kept no more, or it is no change."""
     after: _WrittenOrNull
-    """What it said then; null where it was deleted, or the version is kept no more."""
+    """What it said then; null where it was deleted, the version is kept no more, or it is no change."""
     versions: ChangedVersions
     """The numbers of both."""
+    details: dict[str, Any] | None
+    """What else there is to say of it: the `rights` of a key, the `policy` a partition goes on by, `outcome` and
+    `status` of what was sent to try it out, how many dead letters were `replayed`, and which were asked for; a visitor
+    as in `name`. Null where there is nothing."""
 
 
 class AuditPage(Shown):
@@ -116,9 +122,13 @@ APPLIED = {
 ROTATED = {"integrations": 1, "revision": 18}
 AUDIT = {
     "items": [{
-        "id": "1763752500123-0", "at": EXAMPLE_TIME, "by": "deploy-pipeline", "action": "create", "kind": "Segment",
+        "id": "17-2", "at": EXAMPLE_TIME, "by": "admin", "action": "create", "kind": "ApiKey",
+        "name": "deploy-pipeline", "company": None, "before": None, "after": None,
+        "versions": {"before": None, "after": None}, "details": {"rights": ["edit", "read"]},
+    }, {
+        "id": "17-1", "at": EXAMPLE_TIME, "by": "deploy-pipeline", "action": "create", "kind": "Segment",
         "name": "regular", "company": "default", "before": None, "after": EXAMPLES["Segment"],
-        "versions": {"before": None, "after": 1},
+        "versions": {"before": None, "after": 1}, "details": None,
     }],
     "next": None,
 }  # fmt: skip

@@ -17,9 +17,18 @@ KINDS: dict[str, type[Definition]] = {
     "Segment": Segment,
     "ActionMap": ActionMap,
 }
+#: Kind → its name in URLs, and of the files that hold all of them.
+PLURALS = {
+    "Integration": "integrations",
+    "DataAction": "data-actions",
+    "Webhook": "webhooks",
+    "Segment": "segments",
+    "ActionMap": "action-maps",
+}
 
 __all__ = [
     "KINDS",
+    "PLURALS",
     "ActionMap",
     "All",
     "Any_",
