@@ -13,11 +13,18 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 #: Seconds after which a command is ended.
 LIMIT_S = 60
+#: What commands import when they run.
+WORKED_WITH = (
+    "httpx", "actionmap.app", "actionmap.cases", "actionmap.catalog.lint", "actionmap.cli.by_files",
+    "actionmap.cli.exported", "actionmap.cli.simulated", "actionmap.demo.dev", "actionmap.demo.run",
+    "actionmap.genesys", "actionmap.supervise", "actionmap.trial",
+)  # fmt: skip
 
 
 class Run(Protocol):
@@ -65,7 +72,12 @@ def _become(args: list[str], cwd: str, env: dict[str, str], streams: list[str]) 
 
 def _serve() -> None:
     from actionmap.cli import main
+    from actionmap.cli.app import COMMANDS, loaded
 
+    for name in COMMANDS:
+        loaded(name)
+    for module in WORKED_WITH:
+        import_module(module)
     gc.freeze()
     for line in sys.stdin:
         child = os.fork()

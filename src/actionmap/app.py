@@ -27,19 +27,22 @@ from actionmap.consume.kafka import EMBEDDED_CLUSTER
 from actionmap.deliver.outward import Outward
 from actionmap.deliver.parking import LONGEST_AGE_S
 from actionmap.deliver.parking_topic import ParkedTopic
-from actionmap.engine import Engine, Options, build_sender, policy_of, refresh_regularly
+from actionmap.engine import Engine, Options, build_sender, refresh_regularly
 from actionmap.errors import ActionmapError, SettingsError, Unreachable
-from actionmap.golive import Survey, Watch
+from actionmap.golive.survey import Survey
+from actionmap.golive.watch import Watch
 from actionmap.pipeline import Lane
+from actionmap.policy import policy_of
 from actionmap.process import (
     address_of,
     listen,
     run_until_signal,
-    serve_http,
     tell_ready_after,
+    tune_garbage_collector,
     wall_clock,
 )
 from actionmap.registry import Registry
+from actionmap.serving import serve_http
 from actionmap.settings import Settings, parse_api_keys
 from actionmap.store.durability import Guarantees
 from actionmap.store.protocols import Store
@@ -312,6 +315,7 @@ async def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
             with listen(settings.host, settings.port) as listener:
                 ready(address_of(listener))
                 api = build_api(parts, producer, parts.partitions, sender, open_access=False)
+                tune_garbage_collector()
                 await run_until_signal(
                     stopping.wait(), stopping.set, serve_http(api, listener), refresh_regularly(parts.registry),
                     refresh_keys_regularly(parts), watch_golive(parts),

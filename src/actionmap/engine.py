@@ -16,7 +16,6 @@ from itertools import count
 
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
 from actionmap.consume.positions import Log, OnGap
-from actionmap.decide import Policy
 from actionmap.decision import Decision
 from actionmap.deliver.breaker import FIRST_PAUSE_MS
 from actionmap.deliver.credentials import environment_secrets
@@ -32,6 +31,7 @@ from actionmap.environment import LaneEnvironment
 from actionmap.errors import Unreachable
 from actionmap.event import Event
 from actionmap.pipeline import Lane
+from actionmap.policy import policy_of
 from actionmap.process import cancel, first_of, tune_garbage_collector, wall_clock
 from actionmap.registry import Registry
 from actionmap.settings import Settings
@@ -71,16 +71,6 @@ class Options:
     #: Makes the sender in use from the one that production uses.
     wrap_sender: Callable[[Outward], Outward] = lambda sender: sender
     watchers: Watchers = field(default_factory=Watchers)
-
-
-def policy_of(settings: Settings) -> Policy:
-    """What decisions depend on beside event, visitor and rulebook, as ``settings`` say."""
-    return Policy(
-        company=settings.company,
-        session_timeout_ms=int(settings.session_timeout * 1000),
-        allowed_lateness_ms=int(settings.allowed_lateness * 1000),
-        wait_grace_ms=int(settings.wait_grace * 1000),
-    )
 
 
 def build_sender(settings: Settings) -> HttpSender:

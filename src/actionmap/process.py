@@ -1,4 +1,4 @@
-"""What one process needs to run its parts together: clock, sockets, HTTP, signals."""
+"""What one process needs to run its parts together: clock, sockets, signals."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
-
-import uvicorn
-from fastapi import FastAPI
 
 from actionmap.errors import SettingsError
 
-#: Connections at a time; one more is answered 503. Slow clients are for the proxy in front to cut off.
-_MAX_CONNECTIONS = 2_000
 #: Seconds that requests in hand may take when the server ends.
-_GRACE_S = 5
+GRACE_S = 5
 
 
 def wall_clock() -> int:
@@ -121,25 +116,6 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> Any:  # signals are ours: parts stop in order
-        return nullcontext()
-
-
-async def serve_http(app: FastAPI, listener: socket.socket) -> None:
-    """Serve ``app`` on ``listener`` until cancelled."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S,
-                            limit_concurrency=_MAX_CONNECTIONS, server_header=False, date_header=False)  # fmt: skip
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(serving)
-    finally:
-        # Requests in flight are answered before the server ends.
-        server.should_exit = True
-        await serving
-
-
 async def run_until_signal(
     main: Coroutine[Any, Any, Any], stop: Callable[[], None], *beside: Coroutine[Any, Any, None]
 ) -> None:
@@ -155,6 +131,6 @@ async def run_until_signal(
             stop()
             await asyncio.gather(tasks[0], return_exceptions=True)
         # Those that serve HTTP answer the requests in hand first.
-        await cancel(*tasks, patience_s=2 * _GRACE_S)
+        await cancel(*tasks, patience_s=2 * GRACE_S)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

@@ -11,7 +11,8 @@ from actionmap.app import build_api, open_parts, open_producer
 from actionmap.collect.producer import Outgoing
 from actionmap.delivery import RetryPolicy
 from actionmap.embedded import free_port
-from actionmap.process import listen, serve_http
+from actionmap.process import listen
+from actionmap.serving import serve_http
 from actionmap.settings import load_settings
 from actionmap.store.redis import RedisStore
 from dead_receiver import PATIENT_RETRY, evaluating

@@ -461,7 +461,7 @@ def export(actionmap: Run, folder: Path, documents: list[dict[str, Any]]) -> sub
 
 
 def test_an_export_does_not_depend_on_the_encoding_of_the_machine(tmp_path: Path) -> None:
-    strict = ("-X", "warn_default_encoding", "-W", "error::EncodingWarning:actionmap.cli.definitions")
+    strict = ("-X", "warn_default_encoding", "-W", "error::EncodingWarning:actionmap.cli.exported")
     with answering(json.dumps({"revision": 1, "definitions": rules()}).encode()) as url:
         command = [sys.executable, *strict, "-m", "actionmap", "export", "out"]
         env = {**os.environ, "ACTIONMAP_API_URL": url}

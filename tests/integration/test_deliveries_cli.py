@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from test_admin import RULES, Server
 from test_deliveries_api import dead, listed, one_of_each, put
 
-from actionmap.process import address_of, listen, serve_http
+from actionmap.process import address_of, listen
+from actionmap.serving import serve_http
 from commands import Run, command_line
 from support import definitions
 

@@ -168,11 +168,12 @@ def test_a_process_whose_event_loop_is_blocked_ends_with_1_and_shows_where() -> 
 
 GIVING_UP = """
 import sys
-from actionmap.cli import app, running
+import actionmap.app as parts
+from actionmap.cli import app
 from actionmap.errors import Stuck
 async def give_up(*_):
     raise Stuck("no progress")
-running.run_engine = give_up
+parts.run_engine = give_up
 sys.argv = ["actionmap", "run"]
 app.main()
 """

@@ -111,7 +111,7 @@ def test_a_case_that_cannot_hold_is_told(tmp_path, event, fires, said):
 
 
 def test_definitions_do_not_see_the_cases_beside_them(tmp_path):
-    from actionmap.demo.stack import read_rules
+    from actionmap.catalog.folder import read_rules
 
     (tmp_path / "rules.yaml").write_text(BASE)
     (tmp_path / "rules.cases.yaml").write_text("- {name: n, events: [], fires: []}")

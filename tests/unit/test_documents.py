@@ -199,6 +199,11 @@ def test_tags_are_refused(text):
     assert refused(f"\na: {text}").line == 2
 
 
+def test_tags_of_keys_are_refused():
+    assert "the tag" in refused("a: 1\n!!str b: 2").message
+    assert refused("a: 1\n!!str b: 2").line == 2
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, "- " * 20_000 + "a", "{a: " * 50_000, "[" * 41 + "]" * 41, "[" * 5000 + "]" * 5000]
 )

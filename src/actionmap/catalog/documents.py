@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -42,20 +43,33 @@ _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 NOT_TEXT = (_NULL, _BOOL, _INT, _OCTAL_OR_HEX, _FLOAT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Document:
     """One YAML document (or one JSON object) and where its values stand."""
 
     data: Any
     file: str = ""
-    #: Line, counted from 1, of each value by its path from the root.
-    lines: Mapping[PathKey, int] = field(default_factory=dict)
+    #: Line, counted from 1, of each value in the order in which they stand; of one that has a key, that of the key.
+    lines: Sequence[int] = ()
+
+    @cached_property
+    def _line_at(self) -> Mapping[PathKey, int]:
+        # Only findings ask for it, and of ten thousand documents few have any.
+        return dict(zip(_paths(self.data, ()), self.lines, strict=False))
 
     def line(self, path: PathKey) -> int:
         """The line of the value at ``path``, or of the nearest one around it; 0 when unknown."""
-        while path and path not in self.lines:
+        while path and path not in self._line_at:
             path = path[:-1]
-        return self.lines.get(path, 0)
+        return self._line_at.get(path, 0)
+
+
+def _paths(value: Any, path: PathKey) -> Iterator[PathKey]:
+    """The paths of all values, in the order in which they stand."""
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from _paths(inner, (*path, key))
 
 
 def read_folder(folder: Path) -> list[Document]:
@@ -115,7 +129,7 @@ def read_documents(text: str, file: str = "") -> list[Document]:
         DefinitionError: ``text`` is no YAML, with the line and what was expected there.
     """
     try:
-        return list(_documents(yaml.parse(text, Loader=yaml.CSafeLoader), file))
+        return list(_documents(text, file))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f"{error.context}, " if error.context else ""
@@ -127,76 +141,73 @@ def read_documents(text: str, file: str = "") -> list[Document]:
         raise DefinitionError([Finding(file=file, line=line, message=f"no YAML: {error.reason}")]) from None
 
 
-def _documents(events: Iterator[yaml.Event], file: str) -> Iterator[Document]:
-    for event in events:
+def _documents(text: str, file: str) -> Iterator[Document]:
+    # Not `yaml.parse`, which asks before each of its half a million events whether there is one.
+    following: Callable[[], Any] = yaml.CSafeLoader(text).get_event
+    while not isinstance(event := following(), yaml.StreamEndEvent):
         if isinstance(event, yaml.DocumentStartEvent):
-            root = next(events)
+            root = following()
             if not _is_empty(root):
-                yield _Reader(events, file).document(root)
+                yield _Reader(following, file).document(root)
 
 
 def _is_empty(event: yaml.Event) -> bool:
     return isinstance(event, yaml.ScalarEvent) and event.value == "" and event.style not in _QUOTED
 
 
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 0
-
-
 class _Reader:
     """Turns the events of one document into plain values, and notes their lines, in one pass."""
 
-    def __init__(self, events: Iterator[yaml.Event], file: str) -> None:
-        self._events = events
+    def __init__(self, following: Callable[[], Any], file: str) -> None:
+        """``following``: gives the next event, which always has a mark; the annotations of yaml say that it may not."""
+        self._following = following
         self._file = file
-        self._lines: dict[PathKey, int] = {}
+        self._lines: list[int] = []
 
-    def document(self, root: yaml.Event) -> Document:
-        data = self._value(root, ())
+    def document(self, root: Any) -> Document:
+        self._lines.append(root.start_mark.line + 1)
+        data = self._value(root, 0)
         return Document(data=data, file=self._file, lines=self._lines)
 
-    def _fail(self, event: yaml.Event, message: str) -> DefinitionError:
-        return DefinitionError([Finding(file=self._file, line=_line(event), message=message)])
+    def _fail(self, event: Any, message: str) -> DefinitionError:
+        return DefinitionError([Finding(file=self._file, line=event.start_mark.line + 1, message=message)])
 
-    def _value(self, event: yaml.Event, path: PathKey) -> Any:
-        self._check_form(event, len(path))
-        self._lines.setdefault(path, _line(event))
-        if isinstance(event, yaml.ScalarEvent):
+    def _value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, yaml.ScalarEvent) and not event.tag:
             return _scalar(event)
-        if isinstance(event, yaml.SequenceStartEvent):
-            inside = enumerate(self._until(yaml.SequenceEndEvent))
-            return [self._value(child, (*path, index)) for index, child in inside]
-        return dict(self._pairs(path))
+        self._check_form(event, depth)
+        return self._list(depth + 1) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(depth + 1)
 
-    def _check_form(self, event: yaml.Event, depth: int) -> None:
+    def _check_form(self, event: Any, depth: int) -> None:
         """Refuse tags, aliases, and depths at which reading would end the process."""
         if isinstance(event, yaml.AliasEvent):
             # An unquoted password may look like one, so it is not shown.
             message = "the alias (*…) is not taken; write it out, and put a text that begins with * in quotes"
             raise self._fail(event, message)
-        if getattr(event, "tag", None):
+        if event.tag:
             raise self._fail(event, "the tag (!…) is not taken; a text that begins with ! stands in quotes")
         if depth >= MAX_DEPTH and isinstance(event, yaml.CollectionStartEvent):
             raise self._fail(event, f"nested more than {MAX_DEPTH} levels deep")
 
-    def _until(self, end: type[yaml.Event]) -> Iterator[yaml.Event]:
-        for event in self._events:
-            if isinstance(event, end):
-                return
-            yield event
+    def _list(self, depth: int) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := self._following(), yaml.SequenceEndEvent):
+            self._lines.append(event.start_mark.line + 1)
+            values.append(self._value(event, depth))
+        return values
 
-    def _pairs(self, path: PathKey) -> Iterator[tuple[str, Any]]:
-        seen: set[str] = set()
-        for event in self._until(yaml.MappingEndEvent):
-            self._check_form(event, len(path) + 1)
-            if not isinstance(event, yaml.ScalarEvent):
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        pairs: dict[str, Any] = {}
+        while not isinstance(event := self._following(), yaml.MappingEndEvent):
+            self._lines.append(event.start_mark.line + 1)
+            if not isinstance(event, yaml.ScalarEvent) or event.tag:
+                self._check_form(event, depth)
                 raise self._fail(event, "a key is a text")
             key = event.value
-            if key in seen:
+            if key in pairs:
                 raise self._fail(event, f"the key {key!r} stands here twice")
-            seen.add(key)
-            self._lines[(*path, key)] = _line(event)
-            yield key, self._value(next(self._events), (*path, key))
+            pairs[key] = self._value(self._following(), depth)
+        return pairs
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:

@@ -63,13 +63,16 @@ def parse_definition(document: Document, kind: str | None = None) -> Definition:
         raise _failed(document, subject, _readable(written, error.errors(include_url=False))) from None
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    layer = [value]
+_CONTAINERS = (dict, list)
+
+
+def _is_deeper(container: dict[str, Any], levels: int) -> bool:
+    layer: list[Any] = [container]
     for _ in range(levels):
-        layer = [inner for one in layer if isinstance(one, dict | list) for inner in _inside(one)]
+        layer = [inner for one in layer for inner in _inside(one) if isinstance(inner, _CONTAINERS)]
         if not layer:
             return False
-    return any(isinstance(one, dict | list) for one in layer)
+    return True
 
 
 def _inside(container: dict[str, Any] | list[Any]) -> Iterable[Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from actionmap.errors import ActionmapError, DefinitionError, Finding, NotFound, SettingsError, Unreachable
-from actionmap.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from actionmap.settings import Settings
 
 _TIMEOUT_S = 30.0
 #: A hundred thousand definitions are compared and compiled for a minute.
@@ -18,6 +20,8 @@ class Client:
     """One server's API."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        from actionmap.settings import load_settings
+
         self._settings = settings or load_settings()
 
     def get(self, path: str, **params: Any) -> Any:
@@ -41,6 +45,8 @@ class Client:
         self._ask("DELETE", path)
 
     def _ask(self, method: str, path: str, *, timeout: float = _TIMEOUT_S, **more: Any) -> Any:
+        import httpx
+
         url, key = self._settings.api_url.rstrip("/"), self._settings.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:

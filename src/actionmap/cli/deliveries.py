@@ -11,8 +11,20 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 
 from actionmap.cli.client import Client
-from actionmap.cli.output import NO, YES, err, fail, note, out, print_json, print_json_lines, print_table, shown
-from actionmap.cli.questions import TextOrJson, TextOrLines
+from actionmap.cli.output import (
+    NO,
+    YES,
+    TextOrJson,
+    TextOrLines,
+    err,
+    fail,
+    note,
+    out,
+    print_json,
+    print_json_lines,
+    print_table,
+    shown,
+)
 from actionmap.errors import SettingsError
 
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]

@@ -9,17 +9,9 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from actionmap.catalog.compile import compile_rulebook
 from actionmap.cli.client import Client
-from actionmap.cli.output import YES, fail, out, print_json, shown
-from actionmap.cli.questions import TextOrJson
-from actionmap.demo.stack import read_rules
-from actionmap.engine import policy_of
-from actionmap.errors import Rejected, SettingsError
-from actionmap.event import Event
-from actionmap.explain import Explainer, given_event
-from actionmap.process import wall_clock
-from actionmap.settings import load_settings
+from actionmap.cli.output import YES, TextOrJson, fail, out, print_json, shown
+from actionmap.errors import SettingsError
 
 _NEAREST = 20
 _MARK = {True: "[green]✓[/]", False: "[red]✗[/]"}
@@ -52,7 +44,12 @@ def explain(
     if rules is not None and event is None:
         raise SettingsError("--rules asks of files, which know no visitors: give --event FILE with it")
     given = read_events(event) if event else []
-    found = _by_files(rules, action_map, given) if rules else _by_server(action_map, visitor, given)
+    if rules is not None:
+        from actionmap.cli.by_files import explained
+
+        found = explained(rules, action_map, given)
+    else:
+        found = _by_server(action_map, visitor, given)
     if format == "json":
         print_json(found if action_map is None else found[0])
     elif action_map is None:
@@ -99,24 +96,6 @@ def _by_server(action_map: str | None, visitor: str | None, events: list[Any]) -
     client = Client()
     answer = client.get(path, visitorId=visitor) if visitor is not None else client.post(path, {"events": events})
     return [answer] if isinstance(answer, dict) else answer
-
-
-def _by_files(rules: Path, action_map: str | None, given: list[Any]) -> list[dict[str, Any]]:
-    definitions, policy = read_rules(rules), policy_of(load_settings())
-    rulebook = compile_rulebook(definitions)
-    *before, last = [_event(number, one) for number, one in enumerate(given)]
-    explainer = Explainer(definitions, rulebook, policy)
-    visitor, stream_time = explainer.before(last, before, None)
-    if action_map is not None:
-        return [explainer.of_event(action_map, last, visitor, stream_time).as_json()]
-    return [one.as_json() for one in explainer.all_of_event(last, visitor, stream_time)]
-
-
-def _event(number: int, given: Any) -> Event:
-    try:
-        return given_event(given, number, wall_clock())
-    except Rejected as why:
-        raise SettingsError(f"event {number + 1}: {why.reason}: {why.detail}") from None
 
 
 def _show_nearest(found: list[dict[str, Any]]) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actionmap.admin.definitions import PLURALS
-from actionmap.catalog.plan import to_yaml
-from actionmap.cli.output import NO, YES, note, out, print_findings, print_json, shown
-from actionmap.cli.questions import TextOrJson
+from actionmap.cli.output import NO, YES, TextOrJson, note, out, print_findings, print_json, shown
 from actionmap.errors import SettingsError
-from actionmap.genesys import Imported, Report, import_tenant, read
-from actionmap.genesys.report import Outcome
-from actionmap.process import wall_clock
-from actionmap.settings import load_settings
+
+if TYPE_CHECKING:
+    from actionmap.genesys import Imported, Report
+    from actionmap.genesys.report import Outcome
 
 _COLOURS = {"imported": "green", "decide": "yellow", "notImported": "red"}
 
@@ -43,6 +40,10 @@ def import_genesys(
     What needs a decision is written as a draft or inactive. Exit code 1 when something was not imported,
     2 when a file could not be read.
     """
+    from actionmap.genesys import import_tenant, read
+    from actionmap.process import wall_clock
+    from actionmap.settings import load_settings
+
     settings = load_settings()
     imported = import_tenant(
         read(paths), now=wall_clock(), allow_hosts=settings.egress_hosts, allow_networks=settings.egress_networks
@@ -57,6 +58,9 @@ def import_genesys(
 
 def _write(imported: Imported, folder: Path) -> list[Path]:
     """Write one file for each kind; all of them, or none where one is there already."""
+    from actionmap.catalog.models import PLURALS
+    from actionmap.catalog.plan import to_yaml
+
     texts: dict[Path, list[str]] = {}
     for kind, plural in PLURALS.items():
         for definition, decisions in imported.definitions:

@@ -9,7 +9,6 @@ import typer
 from actionmap.cli.client import Client
 from actionmap.cli.integrations import words
 from actionmap.cli.output import NO, YES, out, shown
-from actionmap.vault import new_key
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +29,8 @@ def add_to(app: typer.Typer) -> None:
 
 def make_key() -> None:
     """Print a new random key for ACTIONMAP_SECRETS_KEY; nothing is stored."""
+    from actionmap.vault import new_key
+
     out.print(new_key())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -14,9 +15,11 @@ from rich.table import Table
 from actionmap.demo.screen import shown
 from actionmap.errors import Finding
 
-__all__ = ["COULD_NOT_ASK", "NO", "YES", "err", "fail", "note", "out", "print_findings", "print_json",
-           "print_json_lines", "print_table", "shown"]  # fmt: skip
+__all__ = ["COULD_NOT_ASK", "NO", "YES", "TextOrJson", "TextOrLines", "err", "fail", "note", "out", "print_findings",
+           "print_json", "print_json_lines", "print_table", "shown"]  # fmt: skip
 
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")]
+TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
 YES, NO, COULD_NOT_ASK = 0, 1, 2
 #: Control characters that JSON lets stand in a text.
 _LEFT_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029]")

@@ -1,4 +1,4 @@
-"""Commands that ask: check-golive, openapi."""
+"""The command that asks whether action maps would fire: check-golive."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ from urllib.parse import quote
 
 import typer
 
-from actionmap.app import describe_api
 from actionmap.cli.client import Client
 from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, out, print_json, shown
-from actionmap.demo.stack import read_rules
-from actionmap.golive import Surroundings, active_maps, as_junit, check_each
-from actionmap.process import wall_clock
-from actionmap.settings import load_settings
 
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "warn": "[yellow]![/]", "skip": "[dim]–[/]"}
-TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="Output for people or for programs.")]
 TextJsonOrJunit = Annotated[
     Literal["text", "json", "junit"],
     typer.Option("--format", help="Output for people, for programs, or as JUnit XML for pipelines."),
 ]
-TextOrLines = Annotated[Literal["text", "jsonl"], typer.Option("--format", help="Output for people or for programs.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
+    """Add the command to ``app``."""
     app.command("check-golive")(check_golive_command)
-    app.command()(openapi)
 
 
 def check_golive_command(
@@ -48,27 +40,23 @@ def check_golive_command(
     if rules and probe:
         fail("--probe asks the server, and --rules asks of files: give one of them")
         raise typer.Exit(COULD_NOT_ASK)
-    results = _asked_of_files(rules, action_map) if rules else _asked_of_server(action_map, probe)
+    if rules is not None:
+        from actionmap.cli.by_files import checked
+
+        results = checked(rules, action_map)
+    else:
+        results = _asked_of_server(action_map, probe)
     if format == "json":
         print_json(results)
     elif format == "junit":
+        from actionmap.golive import as_junit
+
         sys.stdout.write(as_junit(results))
     else:
         _show_golive(results)
     if not results:
         fail("there is no active action map")
     raise typer.Exit(YES if results and all(result["ready"] for result in results) else NO)
-
-
-def _asked_of_files(rules: Path, action_map: str | None) -> list[dict[str, Any]]:
-    definitions, settings = read_rules(rules), load_settings()
-    around = Surroundings(
-        now=wall_clock(),
-        egress_hosts=settings.egress_hosts,
-        egress_networks=settings.egress_networks,
-    )
-    names = [action_map] if action_map else active_maps(definitions)
-    return [found.as_json() for found in check_each(definitions, names, around)]
 
 
 def _asked_of_server(action_map: str | None, probe: bool) -> list[dict[str, Any]]:
@@ -87,8 +75,3 @@ def _show_golive(results: list[dict[str, Any]]) -> None:
             out.print(f"  {_MARKS[check['status']]} {shown(check['name'])}: {shown(check['message'])}")
             if check["fix"] and check["status"] != "pass":
                 out.print(f"      fix: {shown(check['fix'])}")
-
-
-def openapi() -> None:
-    """Print the OpenAPI document of collector and admin REST."""
-    print_json(describe_api())

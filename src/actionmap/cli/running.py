@@ -1,24 +1,23 @@
-"""Commands that run something: demo, dev, run, serve."""
+"""Commands that run the server, or a part of it: demo, dev, run, serve, openapi.
+
+Each imports what it runs when it runs: that takes a second or two, which ``--help`` shall not take.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actionmap.app import egress_words, run_engine, run_server
-from actionmap.cli.output import NO, YES, fail, note, out
-from actionmap.demo.dev import run_dev
-from actionmap.demo.run import percentile, run_demo
-from actionmap.demo.screen import Screen
-from actionmap.demo.stack import read_rules
+from actionmap.cli.output import NO, YES, fail, note, out, print_json
 from actionmap.errors import SettingsError, Stuck
-from actionmap.settings import Settings, load_settings
-from actionmap.supervise import Command, Supervisor
-from actionmap.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from actionmap.settings import Settings
+    from actionmap.supervise import Command
 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="File of settings, lines ACTIONMAP_NAME=value.", show_default=False)
@@ -29,11 +28,14 @@ _LAST_PORT = 65_535
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (demo, dev, run, serve):
+    for command in (demo, dev, run, serve, openapi):
         app.command()(command)
 
 
 def _settings(file: Path | None) -> Settings:
+    from actionmap.settings import load_settings
+    from actionmap.telemetry import configure_logging
+
     settings = load_settings(file)
     configure_logging(settings.log_level, settings.log_format)
     return settings
@@ -44,6 +46,11 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 400,
 ) -> None:
     """Run the main job on embedded parts with sample events, show what fires and why, then stop."""
+    from actionmap.catalog.folder import read_rules
+    from actionmap.demo.run import percentile, run_demo
+    from actionmap.demo.screen import Screen
+    from actionmap.telemetry import configure_logging
+
     configure_logging("warning", "text")
     screen = Screen(out)
     outcome = asyncio.run(run_demo(read_rules(rules), screen, rate=rate))
@@ -62,6 +69,9 @@ def dev(
     kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0: any.")] = 9092,
 ) -> None:
     """Run the same embedded stack until Ctrl-C: collector, engine and admin on loopback."""
+    from actionmap.demo.dev import run_dev
+    from actionmap.telemetry import configure_logging
+
     configure_logging("warning", "text")
     asyncio.run(run_dev(rules, data, port, kafka_port, lambda text: out.print(text, markup=False)))
 
@@ -71,6 +81,9 @@ def run(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 1,
 ) -> None:
     """Evaluate events and deliver webhooks, against real Kafka and Redis."""
+    from actionmap.app import run_engine
+    from actionmap.supervise import Supervisor
+
     loaded = _settings(settings)
     if workers > 1:
         commands = [_worker(settings, port) for port in _metrics_ports(loaded.metrics_port, workers)]
@@ -93,12 +106,16 @@ def _metrics_ports(first: int, workers: int) -> list[int]:
 
 
 def _worker(settings: Path | None, metrics_port: int) -> Command:
+    from actionmap.supervise import Command
+
     file = ["--settings", str(settings)] if settings else []
     return Command([sys.executable, "-m", "actionmap", "run", *file], {"ACTIONMAP_METRICS_PORT": str(metrics_port)})
 
 
 def serve(settings: SettingsFile = None) -> None:
     """Serve collector and admin REST, against real Kafka and Redis."""
+    from actionmap.app import run_server
+
     loaded = _settings(settings)
     _tell_egress(loaded)
     asyncio.run(
@@ -107,4 +124,13 @@ def serve(settings: SettingsFile = None) -> None:
 
 
 def _tell_egress(settings: Settings) -> None:
+    from actionmap.app import egress_words
+
     note(f"egress: {egress_words(settings)}")
+
+
+def openapi() -> None:
+    """Print the OpenAPI document of collector and admin REST."""
+    from actionmap.app import describe_api
+
+    print_json(describe_api())

@@ -1,4 +1,4 @@
-"""`actionmap send`: stream a file of events into Kafka."""
+"""`actionmap send`: stream a file of events into Kafka. What speaks to Kafka is imported when it does."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from actionmap.app import open_producer, prepare_topic
 from actionmap.cli.output import NO, YES, err, fail, out
 from actionmap.cli.running import SettingsFile
-from actionmap.collect.send import Format, SendReport, send_file
 from actionmap.errors import SettingsError
-from actionmap.settings import Settings, load_settings
-from actionmap.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from actionmap.collect.send import SendReport
+    from actionmap.settings import Settings
+
+Format = Literal["jsonl", "combined"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +42,9 @@ def send(
     settings: SettingsFile = None,
 ) -> None:
     """Stream events into Kafka; bad lines are told by number and left out, the good ones are sent."""
+    from actionmap.settings import load_settings
+    from actionmap.telemetry import configure_logging
+
     loaded = load_settings(settings)
     configure_logging("error", "text")
     with ExitStack() as opened:
@@ -61,6 +66,9 @@ def _open(path: Path) -> BinaryIO:
 async def _send(
     settings: Settings, source: BinaryIO, size: int | None, form: Format, site: str, now: datetime | None
 ) -> SendReport:
+    from actionmap.app import open_producer, prepare_topic
+    from actionmap.collect.send import send_file
+
     await prepare_topic(settings)
     columns = (TextColumn("sending"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[sent]:,} events"),
                TimeElapsedColumn())  # fmt: skip

@@ -9,19 +9,10 @@ from urllib.parse import quote
 
 import typer
 
-from actionmap.admin.webhooks import new_id
-from actionmap.catalog.compile import compile_rulebook
 from actionmap.cli.client import Client
 from actionmap.cli.explaining import read_events
-from actionmap.cli.output import NO, YES, fail, out, print_json, print_table, shown
-from actionmap.cli.questions import TextOrJson
-from actionmap.demo.stack import read_rules
-from actionmap.engine import build_sender, policy_of
-from actionmap.errors import Rejected, SettingsError
-from actionmap.explain import Explainer, given_event
-from actionmap.process import wall_clock
-from actionmap.settings import load_settings
-from actionmap.trial import Trial, send, try_out
+from actionmap.cli.output import NO, YES, TextOrJson, fail, out, print_json, print_table, shown
+from actionmap.errors import SettingsError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,7 +49,9 @@ def test_webhook(
         raise SettingsError("--rules asks of files, which know no visitors: give --event FILE with it, or neither")
     events = read_events(event) if event else None
     if rules is not None:
-        found = asyncio.run(_by_files(rules, name, events, is_sent=is_sent))
+        from actionmap.cli.by_files import tried
+
+        found = asyncio.run(tried(rules, name, events, is_sent=is_sent))
     else:
         asked = {"visitorId": visitor, "events": events, "send": is_sent}
         body = {key: value for key, value in asked.items() if value is not None}
@@ -69,28 +62,6 @@ def test_webhook(
         _show(found)
     accepted = found["response"] is None or found["response"]["outcome"] == "delivered"
     raise typer.Exit(YES if not found["problem"] and accepted else NO)
-
-
-async def _by_files(rules: Path, name: str, events: list[Any] | None, *, is_sent: bool) -> dict[str, Any]:
-    settings = load_settings()
-    trial = _trial(rules, name, events)
-    if not is_sent:
-        return trial.as_json()
-    async with build_sender(settings) as sender:
-        return trial.as_json(await send(trial, sender))
-
-
-def _trial(rules: Path, name: str, written: list[Any] | None) -> Trial:
-    definitions, now, scope = read_rules(rules), wall_clock(), None
-    rulebook = compile_rulebook(definitions)
-    if written is not None:
-        explainer = Explainer(definitions, rulebook, policy_of(load_settings()))
-        try:
-            *earlier, event = [given_event(one, number, now) for number, one in enumerate(written)]
-        except Rejected as why:
-            raise SettingsError(f"an event is none: {why.reason}: {why.detail}") from None
-        scope = explainer.scope_of_event(event, *explainer.before(event, earlier, None))
-    return try_out(definitions, rulebook, name, scope, id_=new_id(), now=now)
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from actionmap.app import build_api, egress_words, watch_golive
+from actionmap.catalog.folder import read_rules
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.screen import printable
-from actionmap.demo.stack import Stack, has_visitors, open_stack, read_rules
+from actionmap.demo.stack import Stack, has_visitors, open_stack
 from actionmap.embedded import free_port
 from actionmap.engine import Watchers
-from actionmap.process import address_of, listen, run_until_signal, serve_http
+from actionmap.process import address_of, listen, run_until_signal
+from actionmap.serving import serve_http
 
 
 async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, tell: Callable[[str], None]) -> None:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actionmap.app import Parts, open_parts, open_producer, prepare_topic
-from actionmap.catalog.compile import compile_rulebook
-from actionmap.catalog.documents import read_folder
 from actionmap.catalog.models import Integration
-from actionmap.catalog.parse import Definitions, located, parse_documents
+from actionmap.catalog.parse import Definitions
 from actionmap.catalog.plan import Change, plan
 from actionmap.collect.producer import EventProducer
 from actionmap.deliver.credentials import environment_secrets
@@ -23,7 +21,6 @@ from actionmap.demo.receiver import Receiver
 from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
 from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
 from actionmap.engine import Engine, Options, Watchers
-from actionmap.errors import DefinitionError
 from actionmap.process import wall_clock
 from actionmap.registry import Edit
 from actionmap.settings import load_settings
@@ -59,20 +56,6 @@ def has_visitors(data: Path) -> bool:
 def integrations_of(parts: Parts) -> list[Integration]:
     """The integrations that are defined now."""
     return [some for some in parts.registry.definitions.values() if isinstance(some, Integration)]
-
-
-def read_rules(folder: Path) -> Definitions:
-    """The definitions in ``folder``, checked.
-
-    Raises:
-        DefinitionError: some are wrong; each finding with file and line.
-    """
-    definitions, sources = parse_documents(read_folder(folder))
-    try:
-        compile_rulebook(definitions)
-    except DefinitionError as error:
-        raise DefinitionError(located(error.findings, sources)) from None
-    return definitions
 
 
 @asynccontextmanager

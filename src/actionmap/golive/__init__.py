@@ -1,12 +1,13 @@
-"""The go-live check: would this action map really fire? A list of named checks, each failure with its fix."""
+"""The go-live check: would this action map really fire? A list of named checks, each failure with its fix.
+
+What asks a running system (`golive.survey`, `golive.watch`) is imported by who runs one.
+"""
 
 from actionmap.golive.around import Consumption, Surroundings
 from actionmap.golive.chain import active_maps, counted_lookups, origins_of
 from actionmap.golive.check import Check, GoLive, Status
 from actionmap.golive.every import check_each, check_golive
 from actionmap.golive.report import as_junit
-from actionmap.golive.survey import Survey
-from actionmap.golive.watch import Watch
 
 __all__ = [
     "Check",
@@ -14,8 +15,6 @@ __all__ = [
     "GoLive",
     "Status",
     "Surroundings",
-    "Survey",
-    "Watch",
     "active_maps",
     "as_junit",
     "check_each",
