@@ -53,6 +53,8 @@ async def test_an_event_over_http_becomes_a_signed_and_authenticated_webhook(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     write_rules(tmp_path / "rules", receiver.url)
+    # A first start that was broken off has left this, and no definitions.
+    (tmp_path / "data" / "store" / "appendonlydir").mkdir(parents=True)
     async with dev(tmp_path) as (process, url):
         answer = await post(url, order(7), {"eventName": "webhook_failed", "visitorId": "ada"})
         assert (answer["accepted"], answer["rejected"]) == (1, 1)

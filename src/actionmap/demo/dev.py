@@ -12,7 +12,7 @@ from actionmap.app import build_api, egress_words, watch_golive
 from actionmap.catalog.folder import read_rules
 from actionmap.delivery import Attempt, Delivery
 from actionmap.demo.screen import printable
-from actionmap.demo.stack import Stack, has_visitors, open_stack
+from actionmap.demo.stack import Stack, open_stack
 from actionmap.embedded import free_port
 from actionmap.engine import Watchers
 from actionmap.process import address_of, listen, run_until_signal
@@ -23,7 +23,7 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
     """Run until a signal.
 
     Args:
-        rules: Definitions to apply at the start; None takes ``./rules`` where it exists and ``data`` is new.
+        rules: Definitions to apply at the start; None takes ``./rules`` where it exists and ``data`` has none yet.
         data: Folder for definitions and visitors.
         port: Where collector and admin listen on loopback; 0 takes any free port.
         kafka_port: Where the embedded broker listens; 0 takes any free port.
@@ -32,9 +32,8 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
     Raises:
         ActionmapError: a part does not start; the message says why and what to do.
     """
-    is_new = not has_visitors(data)
-    folder = rules or (Path("rules") if is_new and Path("rules").is_dir() else None)
-    definitions = read_rules(folder) if folder else None
+    definitions = read_rules(rules) if rules else None
+    first_rules = Path("rules") if Path("rules").is_dir() else None
 
     def on_attempt(delivery: Delivery, attempt: Attempt) -> None:
         answer = attempt.status or attempt.error
@@ -46,12 +45,13 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
         broker_port = reserved.getsockname()[1] or free_port()
         reserved.close()
         watchers = Watchers(on_attempt=on_attempt)
-        async with open_stack(data, definitions, watchers, tell, broker_port=broker_port, keep_received=0) as stack:
+        async with open_stack(data, definitions, watchers, tell, first_rules=first_rules, broker_port=broker_port,
+                              keep_received=0) as stack:  # fmt: skip
             api = build_api(stack.parts, stack.producer, stack.partitions, stack.engine.sender, open_access=True,
                             secret_is_set=stack.secret_is_set)  # fmt: skip
             # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.
             api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-            greeting = asyncio.create_task(_greet(stack, address_of(listener), data, is_new, tell))
+            greeting = asyncio.create_task(_greet(stack, address_of(listener), data, tell))
             try:
                 await run_until_signal(stack.engine.run(), stack.engine.stop, serve_http(api, listener),
                                        watch_golive(stack.parts))  # fmt: skip
@@ -60,9 +60,9 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
     tell("stopped; definitions and visitors are kept in " + str(data))
 
 
-async def _greet(stack: Stack, url: str, data: Path, is_new: bool, tell: Callable[[str], None]) -> None:
+async def _greet(stack: Stack, url: str, data: Path, tell: Callable[[str], None]) -> None:
     """Tell where everything is, once the engine evaluates."""
-    if not is_new:
+    if stack.continues:
         tell("continuing with the definitions and visitors of the last start; events not yet evaluated then are gone")
         tell("files are not read again: change definitions with actionmap apply DIR, or start with --rules DIR")
     await stack.engine.consumer.assigned.wait()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actionmap.app import Parts, open_parts, open_producer, prepare_topic
+from actionmap.catalog.folder import read_rules
 from actionmap.catalog.models import Integration
 from actionmap.catalog.parse import Definitions
 from actionmap.catalog.plan import Change, plan
@@ -41,6 +42,8 @@ class Stack:
     partitions: int
     #: The environment, and made-up secrets of sample integrations.
     secrets: dict[str, str]
+    #: Whether it goes on with definitions of a former start.
+    continues: bool = False
 
     def secret_is_set(self, name: str) -> bool:
         """Whether requests that need the secret ``name`` can be sent."""
@@ -65,6 +68,7 @@ async def open_stack(
     watchers: Watchers,
     tell: Callable[[str], None] = lambda _: None,
     *,
+    first_rules: Path | None = None,
     broker_port: int | None = None,
     keep_received: int | None = None,
 ) -> AsyncIterator[Stack]:
@@ -75,12 +79,14 @@ async def open_stack(
         rules: Definitions to apply at the start; None leaves those in ``data`` as they are.
         watchers: Called with what happens.
         tell: Told each step, in words for people.
+        first_rules: Folder with the definitions to apply where ``rules`` is None and ``data`` has none yet.
         broker_port: Where the broker listens; None takes any free port.
         keep_received: How many requests the receiver remembers; None for all.
 
     Raises:
         Unreachable: a part does not start.
         SettingsError: the environment holds a wrong setting.
+        DefinitionError: the definitions are wrong.
     """
     # What visitors told us is in it.
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,6 +105,9 @@ async def open_stack(
         )
         async with open_parts(settings) as parts:
             parts.partitions = EMBEDDED_PARTITIONS
+            has_definitions = parts.registry.revision > 0
+            if rules is None and first_rules is not None and not has_definitions:
+                rules = read_rules(first_rules)
             if rules is not None:
                 changes = await apply_rules(parts, rules)
                 tell(f"definitions: {len(rules)} read, {len(changes)} changed")
@@ -106,6 +115,7 @@ async def open_stack(
             log_name = f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else ""
             options = Options(log_name=log_name, on_gap="continue", watchers=watchers)
             async with _connected(parts, options, keep_received) as stack:
+                stack.continues = has_definitions
                 yield stack
 
 
