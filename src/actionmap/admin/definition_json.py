@@ -14,6 +14,8 @@ from actionmap.event import to_rfc3339
 Written = dict[str, Any]
 #: What the server adds to a definition; a client that sends it back means no change by it.
 READ_ONLY = ("inForceVersion", "draft", "updatedAt", "updatedBy", "intendedState", "reportedState")
+#: What says whether a definition is in use; each kind has one of them.
+LIFECYCLE_FIELDS = ("state", "active")
 #: How each of some integrations is doing, in their order (`admin.integrations.states_of`).
 AskStates = Callable[[list[Integration]], Awaitable[list[dict[str, Any]]]]
 
@@ -51,8 +53,11 @@ class Shown:
 
 def _written(entry: Entry) -> Written:
     """What is in force, the draft beside it, and who wrote it when."""
+    now = entry.definition
     return {
-        **plain(entry.definition),
+        **plain(now),
+        # Also where its author leaves it to the default: it is what people ask first.
+        **{name: getattr(now, name) for name in LIFECYCLE_FIELDS if name in type(now).model_fields},
         "version": entry.version,
         "inForceVersion": entry.in_force,
         "draft": None if entry.draft is None else plain(entry.draft),

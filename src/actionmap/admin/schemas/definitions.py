@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
+from actionmap.admin.definition_json import LIFECYCLE_FIELDS
 from actionmap.admin.describe import Schema, many, named, refer
 from actionmap.admin.schemas import EXAMPLE_TIME, Asked, Shown
 from actionmap.admin.schemas.operations import INTEGRATION_STATE, ShownReported
@@ -53,7 +54,8 @@ IF_MATCH = {
 
 def held_example(kind: str) -> dict[str, Any]:
     """A definition as the server answers it."""
-    return {**EXAMPLES[kind], "company": "default", **_ADDED, **(_STATES if kind == "Integration" else {})}
+    in_use = {} if "state" in EXAMPLES[kind] else {"active": True}
+    return {**EXAMPLES[kind], **in_use, "company": "default", **_ADDED, **(_STATES if kind == "Integration" else {})}
 
 
 def page_schema(kind: str) -> Schema:
@@ -83,8 +85,9 @@ def _forms(kind: str, model: Schema) -> Schema:
     fields = {"kind": {"const": kind, "description": "The kind."}, **model["properties"]}
     server = _server_fields(kind)
     needed = model.get("required", [])
+    in_use = [name for name in LIFECYCLE_FIELDS if name in fields]
     written = {**model, "properties": fields}
-    held = {**written, "properties": {**fields, **server}, "required": ["kind", *needed, "company", *server],
+    held = {**written, "properties": {**fields, **server}, "required": ["kind", *needed, *in_use, "company", *server],
             "description": f"{model['description']} With what the server adds to it."}  # fmt: skip
     replacing = {**written, "properties": {**fields, **server}, "required": [name for name in needed if name != "name"],
                  "description": f"{model['description']} Without its name, that of the URL is meant."}  # fmt: skip
