@@ -16,6 +16,7 @@ from itertools import count
 
 from actionmap.consume.kafka import KafkaConsumer, KafkaOptions
 from actionmap.consume.positions import Log, OnGap
+from actionmap.consume.unawaited import tell_unawaited_errors
 from actionmap.decision import Decision
 from actionmap.deliver.breaker import FIRST_PAUSE_MS
 from actionmap.deliver.credentials import environment_secrets
@@ -186,6 +187,7 @@ class Engine:
             Unreachable: Kafka or Redis do not answer at the start.
         """
         await self._registry.refresh()
+        tell_unawaited_errors()
         tune_garbage_collector()
         async with self._sender:
             worker = asyncio.create_task(self.worker.run(), name="delivery worker")
