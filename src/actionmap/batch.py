@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from actionmap.catalog.mappings import counted_as
 from actionmap.decide import Timeline
 from actionmap.decision import Decision, Verdict
 from actionmap.delivery import SURVIVES_ALL, DeadLetter, Delivery, Outcome, outcome_of
@@ -20,9 +21,6 @@ from actionmap.visitor import Visitor, encode_visitor
 MAX_OWED_BYTES = 4 * 1024 * 1024
 #: About what a delivery or a dead letter weighs beside its body or value.
 _ENVELOPE_BYTES = 700
-
-#: Verdicts of maps whose lookups were made.
-LOOKED_UP = frozenset({"fired", "shadow", "unrenderable", "lookup-missing"})
 
 
 @dataclass(slots=True)
@@ -177,25 +175,12 @@ class Batch:
             metrics.events.labels(outcome).inc(number)
         for labels, number in verdicts.items():
             metrics.verdicts.labels(*labels).inc(number)
-        if any(reason in LOOKED_UP for _, reason in verdicts):
-            self._count_lookups(metrics)
-
-    def _count_lookups(self, metrics: Metrics) -> None:
         for _, decision in self.decisions:
-            for verdict in decision.verdicts:
-                if verdict.reason in LOOKED_UP:
-                    metrics.lookups.note(verdict.action_map, decision.visitor.id)
-            for mapping in _missing(decision):
-                metrics.lookups.note(mapping, decision.visitor.id)
-                metrics.missing_lookups.labels(mapping).inc()
-
-
-def _missing(decision: Decision) -> Iterator[str]:
-    """The mappings (``map/field``) whose lookups had no value, those that kept a map from firing among them."""
-    yield from decision.missing_lookups
-    for verdict in decision.verdicts:
-        if verdict.reason == "lookup-missing":
-            yield f"{verdict.action_map}/{verdict.detail.partition(':')[0]}"
+            for one in decision.looked_up:
+                metrics.lookups.note(counted_as(one.action_map, one.lookups), decision.visitor.id)
+                for name in one.missing:
+                    metrics.lookups.note(counted_as(one.action_map, one.lookups, name), decision.visitor.id)
+                    metrics.missing_lookups.labels(f"{one.action_map}/{name}").inc()
 
 
 def _broken(event: Event, verdict: Verdict, at: int) -> DeadLetter:

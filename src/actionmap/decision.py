@@ -44,6 +44,16 @@ class Verdict(Struct, frozen=True, gc=False):
     detail: str = ""
 
 
+class LookedUp(Struct, frozen=True, gc=False):
+    """The lookups that were made for a match of an action map, whether they let it fire or not."""
+
+    action_map: str
+    #: Which lookups they were (`catalog.mappings.key_of_lookups`).
+    lookups: str
+    #: Fields of the input contract whose lookup had no value.
+    missing: tuple[str, ...] = ()
+
+
 class Decision(Struct, frozen=True, gc=False):
     """What one event, or one timer, leads to."""
 
@@ -58,7 +68,6 @@ class Decision(Struct, frozen=True, gc=False):
     deliveries: tuple[Delivery, ...] = ()
     #: Deliveries that are dead at birth (``unrenderable``).
     dead_letters: tuple[DeadLetter, ...] = ()
-    #: Mappings that had no value, as ``map/field``.
-    missing_lookups: tuple[str, ...] = ()
+    looked_up: tuple[LookedUp, ...] = ()
     #: What maps in shadow mode would owe.
     shadowed: tuple[Delivery, ...] = ()

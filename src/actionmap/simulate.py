@@ -49,11 +49,9 @@ class Simulation:
         self.outcomes[decision.outcome] += 1
         for verdict in decision.verdicts:
             self.verdicts.setdefault(verdict.action_map, Counter())[verdict.reason] += 1
-            if verdict.reason == "lookup-missing":
-                self.missing_lookups[f"{verdict.action_map}/{verdict.detail.partition(':')[0]}"] += 1
         self.deliveries.extend(decision.deliveries)
         self.shadowed.extend(decision.shadowed)
-        self.missing_lookups.update(decision.missing_lookups)
+        self.missing_lookups.update(f"{one.action_map}/{field}" for one in decision.looked_up for field in one.missing)
 
 
 def simulate(

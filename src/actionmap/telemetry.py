@@ -62,7 +62,7 @@ def logger(part: str) -> Logger:
 
 
 class LookupCounts:
-    """How often and for which visitors action maps fired (by ``map``), and lookups had no value (``map/field``)."""
+    """How often and for which visitors maps made their lookups, and these had no value (`mappings.counted_as`)."""
 
     def __init__(self) -> None:
         self.times = Counts[str]()

@@ -117,7 +117,7 @@ async def test_definitions_go_in_and_out_as_files_and_the_check_answers_for_what
             while "n (event.attributes.n) had a value for" not in told:
                 checks = (await client.get("/api/v1/action-maps/each-order/go-live")).json()["checks"]
                 [told] = [check["message"] for check in checks if check["name"] == "lookups-resolved"]
-        assert "0 of 1 visitors (1 of 2 firings)" in told
+        assert "0 of 1 visitors (1 of 2 matches)" in told
 
 
 async def test_credentials_that_nobody_has_set_are_told_by_the_check(

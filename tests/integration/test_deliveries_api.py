@@ -22,6 +22,7 @@ from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
 from actionmap.deliver.worker import DeliveryWorker
 from actionmap.delivery import Attempt, DeadLetter, Delivery, with_attempt
+from actionmap.golive import counted_lookups
 from actionmap.process import wall_clock
 from actionmap.store.protocols import Commit
 from actionmap.telemetry import LookupCounts, Metrics
@@ -290,7 +291,7 @@ async def test_only_who_may_publish_replays(server: Server) -> None:
 # --- lookups without a value
 
 
-def fired(times: int, visitors: dict[str, int]) -> LookupCounts:
+def looked_up(times: int, visitors: dict[str, int]) -> LookupCounts:
     """So many times each, for so many visitors."""
     counts = LookupCounts()
     for number in range(times):
@@ -306,18 +307,27 @@ async def test_the_go_live_check_tells_which_fields_had_no_value_and_for_how_man
         return found["status"], found["message"]
 
     now = time.time_ns() // 1_000_000
-    assert await told() == ("skip", "it has not fired in the last seven days, so nobody knows yet")
-    await server.store.lookups.add(fired(1_200, {"each-order": 40, "first-visit": 4}), now=now)
+    not_yet = ("skip", "it has not fired with these lookups in the last seven days, so nobody knows yet")
+    assert await told() == not_yet
+    each_order, each_order_n, _, first_visit, first_visit_n, _ = counted_lookups(
+        server.registry.definitions, ["each-order", "first-visit"]
+    )
+    await server.store.lookups.add(looked_up(1_200, {each_order: 40, first_visit: 4}), now=now)
     assert await told() == (
-        "pass", "every field had a value for all 40 visitors (1,200 firings) of the last seven days",
+        "pass", "every field had a value for all 40 visitors (1,200 matches) of the last seven days",
     )  # fmt: skip
-    await server.store.lookups.add(fired(34, {"each-order": 2, "each-order/n": 2, "first-visit/n": 3}), now=now)
+    await server.store.lookups.add(looked_up(34, {each_order: 2, each_order_n: 2, first_visit_n: 3}), now=now)
     status, message = await told()
     assert (status, "34" in message, "first-visit" in message) == ("warn", True, False)
     assert message == (
-        "in the last seven days, n (event.attributes.n) had a value for 38 of 40 visitors (1,200 of 1,234 firings)"
+        "in the last seven days, n (event.attributes.n) had a value for 38 of 40 visitors (1,200 of 1,234 matches)"
     )
     everything = (await server.ask("GET", "go-live")).json()
     statuses = {one["actionMap"]: check["status"] for one in everything for check in one["checks"]
                 if check["name"] == "lookups-resolved"}  # fmt: skip
     assert statuses == {"each-order": "warn", "first-visit": "warn"}
+    patch = {"mappings": {"n": {"lookup": "visitor.traits.n"}}}
+    assert (await server.ask("PATCH", "webhooks/tell-shop", json=patch)).status_code == 200
+    assert (await told())[0] == "warn"
+    assert (await server.ask("POST", "webhooks/tell-shop/publish")).status_code == 200
+    assert await told() == not_yet

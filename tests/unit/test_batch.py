@@ -1,7 +1,7 @@
 """A batch ends where its commit would grow too large, and a cache where its visitors would."""
 
 from actionmap.batch import MAX_OWED_BYTES, Batch
-from actionmap.decision import Decision, Verdict
+from actionmap.decision import Decision, LookedUp, Verdict
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import MEMOISED_CHARACTERS, Event, Page
 from actionmap.store.cache import VisitorCache
@@ -64,14 +64,16 @@ def test_long_texts_are_not_remembered():
     assert short.parts is short.parts
 
 
-def test_lookups_without_a_value_are_counted_by_map_and_field_beside_the_firings_that_made_them():
+def test_lookups_without_a_value_are_counted_by_map_and_field_beside_the_matches_that_made_them():
     batch, metrics = Batch(-1), Metrics()
     fired = Decision("judged", VISITOR, (Verdict("m", "fired"), Verdict("n", "condition-false")),
-                     missing_lookups=("m/email", "m/name"))  # fmt: skip
-    kept_back = Decision("judged", VISITOR, (Verdict("m", "lookup-missing", "email: visitor.traits.email is missing"),))
+                     looked_up=(LookedUp("m", "k", ("email", "name")),))  # fmt: skip
+    kept_back = Decision(
+        "judged", VISITOR, (Verdict("m", "lookup-missing"),), looked_up=(LookedUp("m", "k", ("email",)),)
+    )
     for decision in (fired, kept_back, kept_back):
         batch.add(EVENT, decision)
     batch.count(metrics)
-    assert metrics.lookups.times == {"m": 3, "m/email": 3, "m/name": 1}
-    assert metrics.lookups.visitors == {key: {VISITOR.id} for key in ("m", "m/email", "m/name")}
+    assert metrics.lookups.times == {"m@k": 3, "m@k/email": 3, "m@k/name": 1}
+    assert metrics.lookups.visitors == {key: {VISITOR.id} for key in ("m@k", "m@k/email", "m@k/name")}
     assert metrics.registry.get_sample_value("actionmap_missing_lookups_total", {"mapping": "m/email"}) == 3

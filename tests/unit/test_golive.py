@@ -6,6 +6,7 @@ import pytest
 from shop import BASE, TEN, definitions
 
 from actionmap.catalog.compile import compile_rulebook
+from actionmap.catalog.mappings import key_of_lookups
 from actionmap.errors import NotFound
 from actionmap.golive import (
     Consumption,
@@ -331,9 +332,24 @@ def test_many_maps_are_checked_as_each_alone_with_or_without_a_rulebook():
 
 
 def test_maps_of_one_webhook_are_told_of_their_own_lookups():
-    around = Surroundings(now=TEN, lookups={"m": Count(5, 4), "m/who": Count(2, 1), "n": Count(3, 3)})
-    found = check_each(definitions(BASE, MAP, MAP.replace("name: m", "name: n")), ["m", "n"], around)
+    known = definitions(BASE, MAP, MAP.replace("name: m", "name: n"))
+    m, m_who, n, _ = counted_lookups(known, ["m", "n"])
+    around = Surroundings(now=TEN, lookups={m: Count(5, 4), m_who: Count(2, 1), n: Count(3, 3)})
+    found = check_each(known, ["m", "n"], around)
     assert [one(some, "lookups-resolved").status for some in found] == ["warn", "pass"]
+
+
+def test_what_was_counted_of_other_lookups_tells_nothing_of_those_of_now():
+    known = definitions(BASE, MAP)
+    m, m_who = counted_lookups(known, ["m"])
+    around = Surroundings(now=TEN, lookups={m: Count(5, 4), m_who: Count(5, 4)})
+    for changed, status in (
+        (BASE.replace("published\nmappings", "published\ndescription: other\nmappings"), "warn"),
+        (BASE.replace("visitor.id", "visitor.traits.name"), "skip"),
+        (BASE.replace("{lookup: visitor.id}", "{value: anybody}"), "pass"),
+    ):
+        [found] = check_each(definitions(changed, MAP), ["m"], around)
+        assert one(found, "lookups-resolved").status == status, changed
 
 
 def test_where_an_integration_is_sent_to_is_told_for_each_tenant():
@@ -347,7 +363,8 @@ def test_where_an_integration_is_sent_to_is_told_for_each_tenant():
 
 def test_what_is_counted_is_asked_for_the_maps_that_there_are():
     known = definitions(BASE, MAP)
-    assert counted_lookups(known, ["m", "gone"]) == ["m", "m/who"]
+    key = key_of_lookups(known["Webhook/hello"])
+    assert counted_lookups(known, ["m", "gone"]) == [f"m@{key}", f"m@{key}/who"]
 
 
 # --- JUnit

@@ -278,8 +278,23 @@ def test_a_body_larger_than_the_integration_takes_makes_the_delivery_dead():
 def test_lookups_without_a_value_are_named_for_people():
     base = BASE.replace("{lookup: visitor.id}", "{lookup: visitor.traits.name}")
     [decision] = live(compile_rulebook(definitions(base, ONE)), event())
-    assert decision.missing_lookups == ("m/who",)
+    assert [(one.action_map, one.missing) for one in decision.looked_up] == [("m", ("who",))]
     assert json.loads(decision.deliveries[0].body) == {"who": None}
+
+
+def test_all_lookups_without_a_value_are_named_also_where_one_of_them_keeps_the_map_from_firing():
+    three = BASE.replace("{who: {type: string}}", "{who: {type: string}, plan: {type: string}, tier: {type: string}}")
+    mappings = "{who: {lookup: visitor.traits.a, onMissing: skip}, plan: {lookup: visitor.traits.b, onMissing: skip}, "
+    base = three.replace("{who: {lookup: visitor.id}}", mappings + "tier: {lookup: visitor.traits.c}}")
+    [decision] = live(compile_rulebook(definitions(base, ONE)), event())
+    assert [one.missing for one in decision.looked_up] == [("who", "plan", "tier")]
+    assert [one.detail for one in decision.verdicts] == ["who: visitor.traits.a is missing"]
+
+
+def test_a_map_that_looks_nothing_up_is_not_counted_among_those_that_do():
+    base = BASE.replace("{lookup: visitor.id}", "{value: anybody}")
+    [decision] = live(compile_rulebook(definitions(base, ONE)), event())
+    assert (reasons(decision), decision.looked_up) == ({"m": "fired"}, ())
 
 
 # --- a map that breaks

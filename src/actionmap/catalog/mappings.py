@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import blake2s
 from typing import Any
+
+import msgspec
 
 from actionmap.catalog.contracts import Problem, properties_of, refusal_of, scalar_of
 from actionmap.catalog.fits import misfit
@@ -22,6 +25,11 @@ _MAX_DIGITS = 400
 
 class LookupMissing(ActionmapError):
     """A lookup with ``onMissing: skip`` has no value: there is no delivery."""
+
+    def __init__(self, message: str, fields: tuple[str, ...]) -> None:
+        """``fields``: all that have no value, whatever they do about it."""
+        super().__init__(message)
+        self.fields = fields
 
 
 class NoValue(Exception):
@@ -55,6 +63,7 @@ def compile_fields(fields: tuple[Field, ...]) -> Callable[[Scope], Resolved]:
     def resolve(scope: Scope) -> Resolved:
         values: dict[str, Any] = {}
         missing: list[str] = []
+        skipped = ""
         for field in fields:
             if field.read is None:
                 values[field.name] = field.value
@@ -62,11 +71,13 @@ def compile_fields(fields: tuple[Field, ...]) -> Callable[[Scope], Resolved]:
             try:
                 values[field.name] = converted(field.read(scope), field.type)
             except NoValue as why:
-                if field.when_missing == "skip":
-                    raise LookupMissing(f"{field.name}: {field.lookup} {why}") from None
                 missing.append(field.name)
-                if field.when_missing != "omit":
+                if field.when_missing == "skip":
+                    skipped = skipped or f"{field.name}: {field.lookup} {why}"
+                elif field.when_missing != "omit":
                     values[field.name] = field.value
+        if skipped:
+            raise LookupMissing(skipped, tuple(missing))
         return values, tuple(missing)
 
     return resolve
@@ -112,6 +123,23 @@ def _number(value: Any) -> int | float | None:
         return int(exact)
     number = float(value)
     return number if Decimal(repr(number)) == exact else None
+
+
+def looked_up(webhook: Webhook) -> dict[str, str]:
+    """The paths that are looked up, by contract field."""
+    return {field: some.lookup for field, some in webhook.mappings.items() if some.lookup is not None}
+
+
+def key_of_lookups(webhook: Webhook) -> str:
+    """What tells the lookups of ``webhook`` from others, so that what is counted of them is; "" where it has none."""
+    paths = looked_up(webhook)
+    told = msgspec.json.encode([webhook.data_action, sorted(paths.items())])
+    return blake2s(told, digest_size=6).hexdigest() if paths else ""
+
+
+def counted_as(action_map: str, lookups: str, field: str = "") -> str:
+    """What matches of a map that made ``lookups`` are counted as; with ``field``, those in which it had no value."""
+    return f"{action_map}@{lookups}/{field}" if field else f"{action_map}@{lookups}"
 
 
 def compile_mappings(webhook: Webhook, contract: Contract) -> tuple[tuple[Field, ...], list[Problem]]:

@@ -25,6 +25,8 @@ class CompiledWebhook:
     name: str
     integration: str
     resolve: Callable[[Scope], Resolved]
+    #: `key_of_lookups`.
+    lookups: str
     method: str
     path: Callable[[Values], str]
     query: Callable[[Values], str]

@@ -16,7 +16,7 @@ from actionmap.decide.policy import Policy
 from actionmap.decide.render import LookupMissing, render
 from actionmap.decide.segments import assign, end_memberships
 from actionmap.decide.waits import remember_match, watch, without
-from actionmap.decision import Decision, Reason, Verdict
+from actionmap.decision import Decision, LookedUp, Reason, Verdict
 from actionmap.delivery import DeadLetter, Delivery
 from actionmap.event import ASSIGNMENT_EVENTS, OUTCOME_EVENTS, RESERVED_EVENTS, VISITOR_ERASED, Event
 from actionmap.visitor import Session, Visitor, Wait, hash_event_id
@@ -45,7 +45,7 @@ class _Judging:
     deliveries: list[Delivery] = field(default_factory=list)
     shadowed: list[Delivery] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    looked_up: list[LookedUp] = field(default_factory=list)
 
     @property
     def horizon(self) -> int:
@@ -62,7 +62,7 @@ class _Judging:
             tuple(self.verdicts),
             tuple(self.deliveries),
             tuple(self.dead_letters),
-            tuple(self.missing),
+            tuple(self.looked_up),
             tuple(self.shadowed),
         )
 
@@ -306,6 +306,7 @@ def _send(action_map: CompiledMap, judging: _Judging, occurrence: int) -> None:
     try:
         owed, missing = render(action_map, scope, judging.policy.company, judging.at, judging.owed_at, occurrence)
     except LookupMissing as why:
+        judging.looked_up.append(LookedUp(action_map.name, action_map.webhook.lookups, why.fields))
         judging.add(action_map, "lookup-missing", str(why))
         return
     except Exception as error:
@@ -313,7 +314,8 @@ def _send(action_map: CompiledMap, judging: _Judging, occurrence: int) -> None:
         return
     for cap in action_map.counted_in:
         note_firing(scope.visitor, judging.session, cap, judging.at, judging.horizon)
-    judging.missing.extend(missing)
+    if action_map.webhook.lookups:
+        judging.looked_up.append(LookedUp(action_map.name, action_map.webhook.lookups, missing))
     if isinstance(owed, DeadLetter):
         if not action_map.shadow:
             judging.dead_letters.append(owed)

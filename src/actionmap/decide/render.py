@@ -18,7 +18,7 @@ __all__ = ["LookupMissing", "envelope", "render", "with_request"]
 def render(
     fired: CompiledMap, scope: Scope, company: str, at: int, owed_at: int, occurrence: int = 0
 ) -> tuple[Delivery | DeadLetter, tuple[str, ...]]:
-    """The delivery that ``fired`` owes for the event in ``scope``, and the mappings that had no value (``map/field``).
+    """The delivery that ``fired`` owes for the event in ``scope``, and the fields whose lookups had no value.
 
     Where the request cannot be built, a dead letter stands in its place.
 
@@ -37,10 +37,9 @@ def render(
     id_ = delivery_id(company, fired.name, webhook.name, event.visitor_id, event.id, occurrence)
     own = scope.for_delivery(fired.name, fired.version, id_)
     values, missing = webhook.resolve(own)
-    named = tuple(f"{fired.name}/{field}" for field in missing)
     versions = (fired.version, *webhook.versions)
     delivery = envelope(webhook, id_, fired.name, event.visitor_id, event.id, at, owed_at, event.depth, versions)
-    return with_request(delivery, webhook, values), named
+    return with_request(delivery, webhook, values), missing
 
 
 def with_request(delivery: Delivery, webhook: CompiledWebhook, values: Values) -> Delivery | DeadLetter:

@@ -39,7 +39,7 @@ class Surroundings:
     opens_secret: Callable[[str], bool] | None = None
     #: What the store promises to keep.
     guarantees: Guarantees | None = None
-    #: How often maps have fired in the last seven days (``map``), and lookups had no value then (``map/field``).
+    #: How often maps have made their lookups in the last seven days, and these had no value (`mappings.counted_as`).
     lookups: Mapping[str, Count] | None = None
     #: What was noted of integrations, by name, and which edition of each is in force (`reported.edition_of`).
     integrations: Mapping[str, IntegrationState] | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from actionmap.catalog.lint.outranked import outranked
 from actionmap.catalog.lint.ruleset import Ruleset
+from actionmap.catalog.mappings import counted_as, key_of_lookups, looked_up
 from actionmap.catalog.models import ActionMap, DataAction, Definition, Integration, Webhook
 from actionmap.catalog.parse import nearest
 from actionmap.catalog.places import split_base_url
@@ -79,11 +80,6 @@ def active_maps(definitions: Mapping[str, Definition]) -> list[str]:
     return sorted(some.name for some in definitions.values() if isinstance(some, ActionMap) and some.active)
 
 
-def looked_up(webhook: Webhook) -> dict[str, str]:
-    """The paths that are looked up, by contract field."""
-    return {field: some.lookup for field, some in webhook.mappings.items() if some.lookup is not None}
-
-
 def counted_lookups(definitions: Mapping[str, Definition], names: Iterable[str]) -> list[str]:
     """What `Surroundings.lookups` is asked for of the action maps ``names``; those that there are not are left out."""
     found = []
@@ -91,8 +87,8 @@ def counted_lookups(definitions: Mapping[str, Definition], names: Iterable[str])
         action_map = definitions.get(f"ActionMap/{name}")
         if isinstance(action_map, ActionMap):
             webhook = definitions[f"Webhook/{action_map.action.webhook}"]
-            fields = looked_up(webhook) if isinstance(webhook, Webhook) else ()
-            found += [name, *(f"{name}/{field}" for field in fields)] if fields else []
+            if isinstance(webhook, Webhook) and (lookups := key_of_lookups(webhook)):
+                found += [counted_as(name, lookups, field) for field in ("", *looked_up(webhook))]
     return found
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from actionmap.catalog.mappings import counted_as, key_of_lookups, looked_up
 from actionmap.deliver.reported import reported
 from actionmap.event import to_rfc3339
 from actionmap.golive.around import Surroundings
-from actionmap.golive.chain import Chain, looked_up
+from actionmap.golive.chain import Chain
 from actionmap.golive.check import Check, Status
 from actionmap.store.integrations import UNKNOWN
 from actionmap.store.lookups import Count
@@ -131,27 +132,28 @@ def store_durable(_: Chain, around: Surroundings) -> Check:
 
 
 def lookups_resolved(chain: Chain, around: Surroundings) -> Check:
-    """Lookups had values, where the map has fired."""
+    """Lookups had values, where the map has matched."""
     name, paths, counts = "lookups-resolved", looked_up(chain.webhook), around.lookups
     if not paths:
         return Check(name, "pass", "no field is looked up")
     if counts is None:
         return Check(name, "skip", "only the running system counts them")
-    fired = counts.get(chain.action_map.name)
-    if fired is None:
-        return Check(name, "skip", "it has not fired in the last seven days, so nobody knows yet")
-    missing = {field: some for field in paths if (some := counts.get(f"{chain.action_map.name}/{field}"))}
+    action_map, lookups = chain.action_map.name, key_of_lookups(chain.webhook)
+    matches = counts.get(counted_as(action_map, lookups))
+    if matches is None:
+        return Check(name, "skip", "it has not fired with these lookups in the last seven days, so nobody knows yet")
+    missing = {field: some for field in paths if (some := counts.get(counted_as(action_map, lookups, field)))}
     if not missing:
-        who = f"{fired.visitors:,} visitors ({fired.times:,} firings)"
+        who = f"{matches.visitors:,} visitors ({matches.times:,} matches)"
         return Check(name, "pass", f"every field had a value for all {who} of the last seven days")
-    told = "; ".join(f"{field} ({path}) had a value for {_covered(fired, missing[field])}"
+    told = "; ".join(f"{field} ({path}) had a value for {_covered(matches, missing[field])}"
                      for field, path in paths.items() if field in missing)  # fmt: skip
     fix = "look up a path that is set, or say what is sent without it: default:, or onMissing: omit or skip"
     return Check(name, "warn", f"in the last seven days, {told}", fix)
 
 
-def _covered(fired: Count, missing: Count) -> str:
+def _covered(matches: Count, missing: Count) -> str:
     """For how many visitors there was a value each time. The numbers of visitors are estimates, and may contradict."""
-    with_value = max(0, fired.visitors - missing.visitors)
-    times = max(0, fired.times - missing.times)
-    return f"{with_value:,} of {fired.visitors:,} visitors ({times:,} of {fired.times:,} firings)"
+    with_value = max(0, matches.visitors - missing.visitors)
+    times = max(0, matches.times - missing.times)
+    return f"{with_value:,} of {matches.visitors:,} visitors ({times:,} of {matches.times:,} matches)"

@@ -1,4 +1,4 @@
-"""How often action maps fired and their lookups had no value, and for how many visitors, by day, for people to see.
+"""How often action maps made their lookups, which had no value, and for how many visitors, by day, for people to see.
 
 Workers add what they have counted every few seconds, apart from any commit: so a worker that is killed leaves a few
 seconds uncounted, and the way of an event costs nothing for it. Visitors are counted without being kept: by HyperLogLog

@@ -8,7 +8,7 @@ from typing import Any
 
 from actionmap.catalog.compile.linked import Linked
 from actionmap.catalog.contracts import Problem, contract_problems, properties_of
-from actionmap.catalog.mappings import Field, compile_fields, compile_mappings
+from actionmap.catalog.mappings import Field, compile_fields, compile_mappings, key_of_lookups
 from actionmap.catalog.models import DataAction, Definition, Integration, Webhook
 from actionmap.catalog.models.base import seconds
 from actionmap.catalog.models.data_action import Response
@@ -78,6 +78,7 @@ def _compiled(
         name=webhook.name,
         integration=action.integration,
         resolve=compile_fields(fields),
+        lookups=key_of_lookups(webhook),
         method=action.request.method,
         path=request.path,
         query=request.query,
