@@ -365,7 +365,7 @@ RIGHTS: list[tuple[str, str, str]] = [
     ("edit", "POST", "segments"),
     ("edit", "PUT", "segments/idle"),
     ("edit", "DELETE", "segments/idle"),
-    ("edit", "POST", "integrations/shop/deactivate"),
+    ("publish", "POST", "integrations/shop/deactivate"),
     ("publish", "POST", "segments/regular/deactivate"),
     ("publish", "POST", "segments/regular/activate"),
     ("publish", "POST", "webhooks/tell-shop/publish"),

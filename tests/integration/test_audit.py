@@ -178,3 +178,22 @@ async def test_a_parameter_that_a_route_has_not_is_refused_by_every_route_and_na
     assert (await server.ask("GET", "audit", key=None, params={"colour": "red"})).status_code == 401
     listed = await server.ask("GET", "deliveries", params={"visitorId": "v", "state": "owed", "limit": 1})
     assert listed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("GET", "audit?limt=3", None, "query.limt: there is no such parameter; did you mean 'limit'?"),
+        ("GET", "status?limit=3", None, "query.limit: there is no such parameter; it takes none"),
+        ("GET", "audit?kind=integrations", None, "query.kind: Input should be 'Integration', 'DataAction'"),
+        (
+            "POST",
+            "api-keys",
+            {"nam": "a", "rights": ["read"]},
+            "body.nam: there is no such field; did you mean 'name'?",
+        ),
+    ],
+)
+async def test_what_is_misspelt_is_named_with_what_there_is(method: str, path: str, body: Any, said: str) -> None:
+    answer = await Server().ask(method, path, json=body)
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
@@ -15,6 +15,9 @@ from actionmap.admin.writing import Writer
 from actionmap.catalog.versions import AuditEntry
 from actionmap.event import to_rfc3339
 
+AuditedKind = Literal[
+    "Integration", "DataAction", "Webhook", "Segment", "ActionMap", "ApiKey", "Visitor", "DeadLetter", "Partition",
+]  # fmt: skip
 _AUDIT = operation("`read`", refer(AuditPage), AUDIT)
 
 
@@ -28,8 +31,8 @@ def audit_router(writer: Writer) -> APIRouter:
     async def audit(
         request: Request,
         kind: Annotated[
-            str | None,
-            Query(description="Only of this kind: of definitions, `ApiKey`, `Visitor`, `DeadLetter` or `Partition`."),
+            AuditedKind | None,
+            Query(description="Only of this kind: of definitions, or of what else is acted upon."),
         ] = None,
         name: Annotated[str | None, Query(description="Only of what is called so.")] = None,
         by: Annotated[str | None, Query(description="Only those by the API key with this name.")] = None,

@@ -89,9 +89,13 @@ def _only_keeps_back(now: Definition, then: Definition) -> bool:
 
 
 def right_to_deactivate(now: Definition) -> str:
-    """The right that is enough to switch ``now`` off: without a segment, or the first of a group, others may fire."""
-    may_let_fire = isinstance(now, Segment) or (isinstance(now, ActionMap) and now.group is not None)
-    return "publish" if may_let_fire else "edit"
+    """The right that is enough to switch ``now`` off.
+
+    Without a segment, or the first of a group, others may fire; and without an integration, the maps that use it stand
+    first in no group.
+    """
+    keeps_back_alone = isinstance(now, ActionMap) and now.group is None
+    return "edit" if keeps_back_alone else "publish"
 
 
 def _is_live(definition: Definition) -> bool:

@@ -9,8 +9,10 @@ import msgspec
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from actionmap.admin.auth import ApiKeys, Caller
+from actionmap.catalog.parse import nearest
 from actionmap.collect.problem import Refusal
 from actionmap.collect.quota import Quota
 from actionmap.collect.requests import content_type_of, key_of, read_body
@@ -123,18 +125,26 @@ async def refuse_unknown_parameters(request: Request) -> None:
     known = {name for field in request.scope["route"].dependant.query_params for name in _names(field)}
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        message = "Extra inputs are not permitted"
         raise RequestValidationError(
-            [{"type": "extra_forbidden", "loc": ("query", name), "msg": message} for name in unknown]
+            [{"type": "unknown_parameter", "loc": ("query", name), "msg": _unknown(name, known)} for name in unknown]
         )
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    takes = f"; it takes {', '.join(sorted(known))}" if known else "; it takes none"
+    return f"there is no such parameter{nearest(name, known) or takes}"
 
 
 def _names(field: Any) -> set[str]:
     """The parameters that ``field`` of a route stands for: one, or all of a model."""
     kind = field.field_info.annotation
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {some.alias or name for name, some in kind.model_fields.items()}
+        return _fields(kind)
     return {field.alias}
+
+
+def _fields(model: type[BaseModel]) -> set[str]:
+    return {some.alias or name for name, some in model.model_fields.items()}
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -151,4 +161,14 @@ async def body_of(request: Request, model: type[Body]) -> Body:
         return model.model_validate(await json_body(request))
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from None
+        raise RequestValidationError([_of_body(one, model) for one in errors]) from None
+
+
+def _of_body(error: ErrorDetails, model: type[BaseModel]) -> dict[str, Any]:
+    """What is wrong with a body, in our words where the library's speak of its own."""
+    told = {**error, "loc": ("body", *error["loc"])}
+    if error["type"] != "extra_forbidden":
+        return told
+    name = str(error["loc"][-1])
+    known = _fields(model) if len(error["loc"]) == 1 else ()
+    return {**told, "msg": f"there is no such field{nearest(name, known)}"}
