@@ -71,7 +71,7 @@ async def embedded_store(data: Path, port: int | None = None, *, fsync: str = "a
         command = (str(get_binary_path()), "--bind", "127.0.0.1", "--port", address.rpartition(":")[2],
                    "--dir", str(data.resolve()), "--appendonly", "yes", "--appendfsync", fsync, "--save", "",
                    "--maxmemory-policy", "noeviction")  # fmt: skip
-        part = _Part("the embedded store", address, data / "valkey.log", _listens, _LOAD_TIMEOUT_S)
+        part = _Part("the embedded store", address, data / "valkey.log", _has_loaded, _LOAD_TIMEOUT_S)
         async with _process(part, command):
             yield f"redis://{address}/0"
 

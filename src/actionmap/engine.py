@@ -141,7 +141,7 @@ class Engine:
     def _delivery_worker(self, options: Options, name: str) -> DeliveryWorker:
         return DeliveryWorker(
             outbox=self._store,
-            find_integration=lambda name: self._registry.rulebook.integrations.get(name),  # noqa: PLW0108 - it is swapped
+            find_integration=self._registry.integration,
             sender=self.sender,
             clock=wall_clock,
             random=random.random,
@@ -193,12 +193,13 @@ class Engine:
             worker = asyncio.create_task(self.worker.run(), name="delivery worker")
             refresh = asyncio.create_task(refresh_regularly(self._registry), name="rulebook refresh")
             measure = asyncio.create_task(self._measure_regularly(), name="measure")
-            consumer = asyncio.create_task(self.consumer.run(), name="consumer")
+            consumer = asyncio.create_task(self._consume(), name="consumer")
             stopping = asyncio.create_task(self._stopping.wait())
             try:
                 await first_of(worker, refresh, measure, consumer, stopping)
             finally:
                 # Nothing new is owed once the consumer has drained; then what is in flight may end.
+                self.stop()
                 self.consumer.stop()
                 await asyncio.gather(consumer, return_exceptions=True)
                 await self.worker.stop()
@@ -211,6 +212,18 @@ class Engine:
     def stop(self) -> None:
         """Ask `run` to end in order."""
         self._stopping.set()
+
+    async def _consume(self) -> None:
+        """Take part once there are definitions that this version can use.
+
+        By none at all, every event would lead to nothing, and what is owed would be given up.
+        """
+        if self._registry.has_none_to_use:
+            self._log.warning("definitions.awaited", means="it takes part once there are some that it can use")
+        while self._registry.has_none_to_use and not self._stopping.is_set():  # noqa: ASYNC110 - it is refreshed
+            await asyncio.sleep(_REFRESH_EVERY_S)
+        if not self._stopping.is_set():
+            await self.consumer.run()
 
     async def _measure_regularly(self) -> None:
         """Set the gauges that nothing else brings up to date, and tell of a wait that lasts."""

@@ -5,6 +5,7 @@ ActionmapError
 ├── Unreachable          a part it needs does not answer: what, where, what to do
 ├── DefinitionError      the author of a definition must fix it: findings with file and line
 │   └── LifecycleError   its state does not allow it
+├── RevisionRefused      this version has no use for the stored definitions: run the one that wrote them
 ├── Conflict             somebody else changed it meanwhile: read again, then retry
 ├── NotFound             there is no such thing
 ├── Rejected             a record becomes a dead letter, with its reason
@@ -30,6 +31,10 @@ class SettingsError(ActionmapError):
 
 class Unreachable(ActionmapError):
     """A part outside the process does not answer; the message says what, where and what to do."""
+
+
+class RevisionRefused(ActionmapError):
+    """This version of actionmap has no use for the newest stored definitions, so nothing can be changed from them."""
 
 
 class Conflict(ActionmapError):

@@ -13,7 +13,7 @@ import msgspec
 
 from actionmap.catalog.compile import compile_rulebook
 from actionmap.catalog.lifecycle import Entries, Entry, Step, saved
-from actionmap.catalog.models import Definition
+from actionmap.catalog.models import Definition, Integration
 from actionmap.catalog.rulebook import Rulebook
 from actionmap.catalog.sealing import rotated, sealed
 from actionmap.catalog.versions import (
@@ -26,11 +26,11 @@ from actionmap.catalog.versions import (
     encode_audit,
     encode_entry,
     entry_after,
-    entry_of,
 )
-from actionmap.errors import ActionmapError, Conflict, DefinitionError, Finding, LifecycleError, Unreachable
+from actionmap.errors import Conflict, DefinitionError, Finding, LifecycleError, RevisionRefused, Unreachable
 from actionmap.process import collector_paused, keep_from_collector, wall_clock
 from actionmap.store.definitions import Changes, HoldsDefinitions, Revision
+from actionmap.takeover import Taken, taken_over, why_refused
 from actionmap.telemetry import logger
 from actionmap.vault import Vault
 
@@ -42,6 +42,11 @@ Versions = dict[str, int]
 _MANY = 1_000
 #: How often a change is made anew from what somebody else has written meanwhile, and the longest rest before it.
 _TRIES, _MOST_REST_S = 20, 1.0
+#: Whose definition it is about is not told to who asks for a change of another.
+_REFUSED = (
+    "the stored definitions are of no use to this version of actionmap, so nothing can be changed by it; run the "
+    "version that wrote them, or restore or delete there what this one does not take: /health/ready and the log name it"
+)
 NAME_TAKEN = "this name is taken by another company; names are unique in an installation"
 
 
@@ -51,16 +56,6 @@ class Edit:
 
     steps: Mapping[str, Step] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """The set as read from the store."""
-
-    definitions: Definitions
-    versions: Versions
-    entries: dict[str, Entry]
-    rulebook: Rulebook
 
 
 class _Base(NamedTuple):
@@ -112,11 +107,23 @@ class Registry:
         self.rulebook: Rulebook = compile_rulebook({})
         #: Why the newest revision is not in use; "" when it is.
         self.refused = ""
+        #: What was in use before the store lost definitions, until somebody has applied them again.
+        self._lost: Rulebook | None = None
 
     @property
     def revision(self) -> int:
         """The revision in use."""
         return self.rulebook.revision
+
+    @property
+    def has_none_to_use(self) -> bool:
+        """Whether the newest revision is refused, and there is no last good one in its place."""
+        return self.refused != "" and self._in_use == Revision()
+
+    def integration(self, name: str) -> Integration | None:
+        """The integration of that name, also one that the store has lost: what is owed to it is not given up then."""
+        found = self.rulebook.integrations.get(name)
+        return found or (self._lost.integrations.get(name) if self._lost is not None else None)
 
     def of_kind(self, kind: str) -> list[Entry]:
         """What is held of the definitions of one kind."""
@@ -141,8 +148,8 @@ class Registry:
                 return False
             try:
                 taken = await asyncio.to_thread(self._taken_over, changes)
-            except (DefinitionError, msgspec.DecodeError) as error:
-                self._refuse(changes.revision, str(error))
+            except DefinitionError as error:
+                self._refuse(changes.revision, why_refused(error.findings))
                 return False
             self._swap(taken)
             self._seen = self._in_use = changes.revision
@@ -150,42 +157,26 @@ class Registry:
                 keep_from_collector()
         return True
 
-    def _taken_over(self, changes: Changes) -> _Read:
+    def _taken_over(self, changes: Changes) -> Taken:
+        before = Taken(definitions=self.definitions, versions=self.versions, entries=self.entries,
+                       rulebook=self.rulebook)  # fmt: skip
         with collector_paused() if len(changes.definitions) > _MANY else nullcontext():
-            return self._read(changes)
-
-    def _read(self, changes: Changes) -> _Read:
-        entries = {} if changes.whole else dict(self.entries)
-        definitions: Definitions = {} if changes.whole else dict(self.definitions)
-        versions: Versions = {} if changes.whole else dict(self.versions)
-        for key, raw in changes.definitions.items():
-            if raw is None:
-                for some in (entries, definitions, versions):
-                    some.pop(key, None)
-                continue
-            entry = entries[key] = self._as_known(key, entry_of(decode_stored(raw)))
-            definitions[key], versions[key] = entry.definition, entry.in_force
-        rulebook = compile_rulebook(definitions, changes.revision.number, versions, self.rulebook)
-        return _Read(definitions, versions, entries, rulebook)
-
-    def _as_known(self, key: str, entry: Entry) -> Entry:
-        """``entry`` with the very object that is in force already, so that nothing is compiled anew for a draft."""
-        known = self.entries.get(key)
-        if known is None or known.in_force != entry.in_force or known.definition != entry.definition:
-            return entry
-        return replace(entry, definition=known.definition)
+            return taken_over(before, changes)
 
     def _refuse(self, revision: Revision, reason: str) -> None:
         if self.refused != reason:
             self._log.error("rulebook.refused", revision=revision.number, in_use=self.revision, reason=reason)
         self.refused, self._seen = reason, revision
 
-    def _swap(self, read: _Read) -> None:
-        rulebook = read.rulebook
+    def _swap(self, taken: Taken) -> None:
+        rulebook = taken.rulebook
         if rulebook.revision < self.revision:
             self._log.error("rulebook.went_back", revision=rulebook.revision, from_revision=self.revision,
                             means="the store lost definitions; apply them again")  # fmt: skip
-        self.definitions, self.versions, self.entries = read.definitions, read.versions, read.entries
+            self._lost = self._lost or self.rulebook
+        elif self._lost is not None and rulebook.revision > self._lost.revision:
+            self._lost = None
+        self.definitions, self.versions, self.entries = taken.definitions, taken.versions, taken.entries
         self.rulebook, self.refused = rulebook, ""
         self._log.info("rulebook.loaded", revision=rulebook.revision, maps=len(rulebook.maps),
                        hash=rulebook.content_hash[:12])  # fmt: skip
@@ -237,11 +228,11 @@ class Registry:
         Raises:
             DefinitionError: the set as it would be then does not compile, a secret cannot be encrypted, or the state of
                 a definition does not allow it.
-            ActionmapError: the newest stored set does not compile here, so nothing can be changed from it.
+            RevisionRefused: the newest stored set is of no use here, so nothing can be changed from it.
             Conflict: somebody else changed the set since it was read here.
             Unreachable: the store does not answer.
         """
-        base = self._base
+        base = self._base()
         wanted = await asyncio.to_thread(self.sealed, changed)
         steps = {key: saved(base.entries.get(key), some, takes_over=True) for key, some in wanted.items()}
         await self._write(Edit({key: step for key, step in steps.items() if step is not None}, deleted), base)
@@ -260,12 +251,12 @@ class Registry:
             What is held of the definitions that were written; nothing when there was nothing to do.
 
         Raises:
-            ActionmapError: as `change`, and whatever ``make`` raises.
+            ActionmapError: as `change`, also when there is nothing to do, and whatever ``make`` raises.
         """
         async with self._updating:
             for turn in range(_TRIES):
                 await self.refresh()
-                base = self._base
+                base = self._base()
                 edit = await asyncio.to_thread(make)
                 if not edit.steps and not edit.deleted and await self._judged_by() <= base.revision:
                     return {}
@@ -276,9 +267,14 @@ class Registry:
                     await asyncio.sleep(random.uniform(0, _MOST_REST_S * turn / _TRIES))  # noqa: S311 - no secret
         raise Conflict("others change the definitions all the time")
 
-    @property
     def _base(self) -> _Base:
-        """What a change is made from: if it is not the newest any more when it is written, the store refuses it."""
+        """What a change is made from: if it is not the newest any more when it is written, the store refuses it.
+
+        Raises:
+            RevisionRefused: the newest one is of no use here, and what is in use is older.
+        """
+        if self.refused:
+            raise RevisionRefused(_REFUSED)
         return _Base(self.revision, self.entries)
 
     async def _write(self, edit: Edit, base: _Base, by: str = "") -> dict[str, Entry]:
@@ -297,13 +293,11 @@ class Registry:
     async def try_out(self, make: Callable[[], Edit]) -> None:
         """Raise what `update` would, and change nothing."""
         await self.refresh()
-        base = self._base
+        base = self._base()
         await self._checked(await asyncio.to_thread(make), base)
 
     async def _checked(self, edit: Edit, base: _Base, by: str = "") -> dict[str, Entry]:
         """What is held of the definitions that ``edit`` writes, when the set as it would be then is a good one."""
-        if self.refused:
-            raise ActionmapError(f"the stored definitions are of no use to this version: {self.refused}")
         gone = await self._store.last_versions([key for key in edit.steps if key not in base.entries])
         await self._check_names(edit, gone)
         return await asyncio.to_thread(self._after, edit, base, gone, by)

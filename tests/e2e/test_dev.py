@@ -41,6 +41,22 @@ async def dev(folder: Path, *args: str, **env: str) -> AsyncIterator[tuple[Proce
         yield process, (await process.says("collector   ")).removesuffix("/v1/events")
 
 
+#: YAML of what is refused → line, and what is said of it: by one document alone, by several, and by what is stored.
+WRONG = {
+    "a text\n---\nkind: Segmnt\n---\nkind: Segment\nname: s\nwhen: {key: visitor.id, operator: exist}\n": [
+        "1: error: a definition is a mapping with kind, name and more",
+        "3: error: kind: kind is 'Segmnt'; expected one of Integration, DataAction",
+        "7: error: Segment s: when.operator: 'exist' is not one of",
+    ],
+    2 * "---\nkind: Segment\nname: s\nwhen: {key: visitor.id, operator: exists}\n": [
+        "7: error: Segment s: name: there is already one of this kind and name at wrong/some.yaml:3",
+    ],
+    "kind: Webhook\nname: tell-shop\n\ndataAction: tel\nmappings: {}\n": [
+        "4: error: Webhook tell-shop: dataAction: there is no DataAction 'tel'; did you mean 'tell'?",
+    ],
+}
+
+
 def visit(**more: Any) -> dict[str, Any]:
     return {"eventName": "visit", "visitorId": "ada", **more}
 
@@ -74,18 +90,27 @@ async def test_definitions_go_in_and_out_as_files_and_the_check_answers_for_what
     actionmap: Run, tmp_path: Path
 ) -> None:
     write_rules(tmp_path / "mine", "https://shop.example.com")
+    (tmp_path / "rules").mkdir()
     async with dev(tmp_path, ACTIONMAP_SECRET_SHOP="", ACTIONMAP_SECRET_SIGN="") as (process, url):
+        assert "there are no definitions: nothing fires until some are loaded" in process.output()
 
         async def ask(*args: str) -> tuple[int, str]:
             done = await asyncio.to_thread(actionmap, *args, cwd=tmp_path, env={"ACTIONMAP_API_URL": url})
             assert done.stderr == "" or done.returncode == 2
-            return done.returncode, done.stdout
+            return done.returncode, done.stdout + done.stderr
 
         code, said = await ask("plan", "mine")
         assert (code, said.count("+ create ")) == (1, 5)
         assert (await ask("apply", "mine"))[0] == 0
         assert await ask("plan", "mine") == (0, "0 to do, 5 unchanged; the server is at revision 1\n")
         assert await ask("apply", "mine") == (0, "5 unchanged; the server is at revision 1\n")
+        for wrong, findings in WRONG.items():
+            (tmp_path / "wrong").mkdir(exist_ok=True)
+            (tmp_path / "wrong" / "some.yaml").write_text(wrong)
+            code, said = await ask("apply", "wrong")
+            assert (code, [line.removeprefix("error: wrong/some.yaml:")[:50] for line in said.splitlines()]) == (
+                2, [finding[:50] for finding in findings],
+            )  # fmt: skip
         assert (await ask("export", "out"))[0] == 0
         assert await ask("plan", "out", "--prune") == (0, "0 to do, 5 unchanged; the server is at revision 1\n")
         assert "${ACTIONMAP_SECRET_SHOP}" in (tmp_path / "out" / "integrations.yaml").read_text()
@@ -146,6 +171,7 @@ async def test_after_a_stop_definitions_and_visitors_are_still_there_although_th
 
     async with dev(tmp_path) as (process, url):
         assert "continuing with the definitions and visitors of the last start" in process.output()
+        assert "files are not read again" in process.output()
         await post(url, visit(), order(2))
         await receiver.wait_for(3, PATIENCE_S)
         assert await process.stop(signal.SIGTERM) == 0
@@ -157,7 +183,8 @@ async def test_after_a_stop_definitions_and_visitors_are_still_there_although_th
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 async def test_killed_it_leaves_no_broker_and_no_store_behind(tmp_path: Path) -> None:
-    async with dev(tmp_path) as (process, _):
+    write_rules(tmp_path / "mine", "https://shop.example.com")
+    async with dev(tmp_path, "--rules", "mine") as (process, _):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
         ends = [os.pidfd_open(int(child)) for child in children]
@@ -170,5 +197,8 @@ async def test_killed_it_leaves_no_broker_and_no_store_behind(tmp_path: Path) ->
             asyncio.get_running_loop().remove_reader(end)
             os.close(end)
 
-    async with dev(tmp_path) as (process, _):  # the folder is free again
+    async with dev(tmp_path, "--rules", "mine") as (process, _):  # the folder is free again
         assert await process.stop(signal.SIGINT) == 0
+    assert "continuing with the definitions and visitors of the last start" in process.output()
+    assert "definitions: 5 read, 0 changed" in process.output()
+    assert "files are not read again" not in process.output()

@@ -8,6 +8,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
+from structlog.testing import capture_logs
 
 from actionmap.consume import kafka
 from faults.proxy import FaultProxy
@@ -162,6 +163,49 @@ async def test_a_store_that_has_lost_its_definitions_alone_decides_nothing_witho
         await site.define()
         await site.define()  # at the revision that the fence knows it goes on
         await site.delivered()
+
+
+async def test_a_worker_that_starts_with_definitions_that_it_cannot_use_evaluates_and_gives_up_nothing(
+    broker: str, valkey: str, unique: str
+) -> None:
+    async with Site(broker, valkey, unique) as site:
+        async with site.worker():
+            await site.order(1)
+            await site.evaluated(0)
+        await site.store.definitions.write(1, {"Segment/odd": b'{"written by": "a newer version"}'})
+        with capture_logs() as logs:
+            async with site.worker() as worker:
+
+                async def has_decided() -> bool:
+                    waits = any(line["event"] == "definitions.awaited" for line in logs)
+                    return waits or worker.engine.consumer.assigned.is_set()
+
+                await site.order(1)
+                await until(has_decided, "the worker takes part, or waits")
+                assert not worker.engine.consumer.assigned.is_set()
+                assert any("Segment odd" in problem for problem in (await worker.parts.health()).problems)
+                await site.store.definitions.write(2, {}, ["Segment/odd"])
+                await site.open_receiver()
+                await site.delivered()
+                assert await site.store.dead_letters(0, limit=9) == []
+                assert (await worker.parts.health()).problems == []
+        # One that is told to end while it waits ends.
+        await site.store.definitions.write(3, {"Segment/odd": b""})
+        async with site.worker() as worker:
+            await _is_at_revision(worker, 0)
+
+
+async def test_what_is_owed_is_not_given_up_because_the_store_has_lost_the_definitions(
+    broker: str, valkey: str, unique: str
+) -> None:
+    async with Site(broker, valkey, unique) as site, site.worker() as worker, Redis.from_url(valkey) as redis:
+        await site.order(1)
+        await site.evaluated(0)
+        await redis.delete(*await redis.keys(f"{unique}:{{definitions}}*"))
+        await _is_at_revision(worker, 0)
+        await site.open_receiver()
+        await site.delivered()
+        assert await site.store.dead_letters(0, limit=9) == []
 
 
 async def _is_at_revision(worker: Worker, revision: int) -> None:

@@ -209,6 +209,15 @@ async def test_a_name_unknown_is_answered_with_the_nearest_known_one(server: Ser
         assert any(name in answer.json()["detail"] for name in ("each-order", "tell-shop", "'shop'"))
 
 
+async def test_of_very_many_that_refer_to_it_the_first_are_named_and_how_many_more_there_are() -> None:
+    server = Server()
+    await server.registry.change(definitions([*RULES[:3], *({**RULES[3], "name": f"map-{n:04}"} for n in range(22))]))
+    answer = await server.ask("DELETE", "webhooks/tell-shop")
+    first = ", ".join(f"ActionMap map-{n:04}" for n in range(10))
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == f"Webhook 'tell-shop' is used by {first} and 12 more"
+
+
 @pytest.mark.parametrize(
     ("path", "user"),
     [

@@ -19,14 +19,15 @@ async def test_who_may_publish_pauses_and_resumes_and_all_see_it(server: Server)
     assert (await server.store.integrations.states())["shop"].hold is not None
     [row] = (await server.ask("GET", "integration-states", "key-read")).json()
     assert (row["name"], row["active"], row["held"], row["reason"]) == ("shop", True, "paused", "the CRM is moved")
-    assert "its deliveries are held" in words(row)
+    said = f"inactive[/] since {row['heldSince']} (paused: the CRM is moved); its deliveries are held"
+    assert words(row) == f"[bold]shop[/]: [default]{said}"
     [row] = (await server.ask("GET", "status", "key-read")).json()["integrations"]
     assert row["held"] == "paused"
 
     assert (await server.ask("POST", "integrations/shop/resume", json={})).status_code == 200
     [row] = (await server.ask("GET", "integration-states")).json()
     assert row["held"] is None
-    assert words(row).startswith("[bold]shop[/]: activating: ")
+    assert words(row).startswith("[bold]shop[/]: [default]activating[/] (nothing has been sent yet")
 
 
 async def test_an_unknown_integration_is_named_with_the_nearest(server: Server) -> None:  # noqa: F811
@@ -75,6 +76,19 @@ async def test_the_golive_check_tells_of_an_integration_that_is_not_well(
     assert (now["status"], said in now["message"], bool(now["fix"])) == (status, True, True)
 
 
+async def test_all_that_was_noted_of_an_integration_is_told_behind_its_state(server: Server) -> None:  # noqa: F811
+    await server.store.integrations.note("shop", FAILING)
+    await server.store.integrations.hold("shop", Hold("disabled", 5, "too many failures"))
+    [row] = (await server.ask("GET", "integration-states")).json()
+    behind = "its deliveries are held; failing since 2023-11-14T22:13:20.000Z (status 503)"
+    since = "1970-01-01T00:00:00.005Z"
+    assert words(row) == f"[bold]shop[/]: [red]error[/] since {since} (disabled: too many failures); {behind}"
+    await server.ask("POST", "integrations/shop/deactivate")
+    [row] = (await server.ask("GET", "integration-states")).json()
+    held = f"its deliveries are held; disabled since {since} (too many failures)"
+    assert words(row).startswith(f"[bold]shop[/]: [default]inactive[/] (active: false); {held}; failing since ")
+
+
 async def test_whether_an_integration_can_be_reached_is_tried_with_the_right_to_publish_and_shown_to_all() -> None:
     own = Server(egress=[ip_network("127.0.0.0/8")])
     async with own.sender, Receiver() as receiver:
@@ -90,7 +104,8 @@ async def test_whether_an_integration_can_be_reached_is_tried_with_the_right_to_
     assert row["reportedState"] == shown["reportedState"] == reached["reportedState"]
     assert row["probedAt"] == row["reportedState"]["since"]
     assert receiver.requests == []
-    assert words(row) == "[bold]shop[/]: well"
+    told = "reached by a probe; nothing has been sent yet"
+    assert words(row) == f"[bold]shop[/]: [default]active[/] since {row['probedAt']} ({told})"
 
     async with own.sender:
         await own.registry.change(definitions([{**rules(f"http://127.0.0.1:{free_port()}")[0]}]))
@@ -107,7 +122,9 @@ async def test_an_integration_whose_host_depends_on_the_webhook_is_tried_at_each
     async with own.sender:
         await own.registry.change(definitions(documents[:2]))
         found = (await own.ask("POST", "integrations/shop/test")).json()
-        assert found["reportedState"]["detail"].endswith("its host depends on the webhook, and there is none")
+        assert (
+            "its host depends on the webhook, and none of its webhooks is published" in found["reportedState"]["detail"]
+        )
 
 
 async def test_a_go_live_check_connects_to_receivers_only_when_asked_and_with_the_right_to_publish() -> None:

@@ -324,6 +324,11 @@ def test_a_setting_that_makes_no_sense_is_named_and_no_secret_is_shown(
     assert "s3/cret" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_a_wrong_setting_is_told_before_anything_is_started(actionmap: Run, command: str, folder: Path) -> None:
+    failed(actionmap(command, cwd=folder, env={"ACTIONMAP_GOLIVE_EVERY": "5"}), "error: ACTIONMAP_GOLIVE_EVERY: ")
+
+
 @pytest.mark.parametrize("command", ["run", "serve"])
 def test_a_store_that_does_not_answer_is_named_and_its_password_is_not(
     actionmap: Run, command: str, tmp_path: Path

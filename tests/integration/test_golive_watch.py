@@ -11,6 +11,9 @@ from structlog.testing import capture_logs
 from test_admin import SEGMENT, Server
 
 from actionmap.catalog.models import Integration
+from actionmap.deliver.credentials import environment_secrets
+from actionmap.deliver.egress import EgressGuard
+from actionmap.deliver.http import HttpSender
 from actionmap.demo.receiver import Receiver
 from actionmap.embedded import free_port
 from actionmap.errors import Unreachable
@@ -31,9 +34,11 @@ class CountingProber:
     def __init__(self, server: Server) -> None:
         self._sender = server.sender
         self.probed: list[str] = []
+        self.origins: list[str] = []
 
     async def probe(self, integration: Integration, origin: str) -> str:
         self.probed.append(integration.name)
+        self.origins.append(origin)
         return await self._sender.probe(integration, origin)
 
 
@@ -146,6 +151,48 @@ async def test_what_could_not_be_reached_is_probed_again_after_ten_minutes() -> 
         now[0] += 600_000
         await some.look()
         assert len(some.prober.probed) == 3
+
+
+def tenant(name: str, origin: str, state: str, action: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """An active map of the tenant ``name``, whose webhook, which is ``state``, says where on ``origin`` it leads."""
+    action = action or {**rules()[1], "name": "tell-tenant", "integration": "tenants"}
+    where = {"name": "tenants", "kind": "Integration", "baseUrl": origin.replace("//", "//{{ visitor }}.")}
+    webhook = {**rules()[2], "name": name, "dataAction": action["name"], "state": state,
+               "mappings": {"n": {"value": 1}, "visitor": {"value": name}}}  # fmt: skip
+    return [where, action, webhook, {**rules()[3], "name": name, "action": {"webhook": name}}]
+
+
+async def loopback(_: str) -> list[str]:
+    return ["127.0.0.1"]
+
+
+async def test_drafts_decide_neither_where_the_server_connects_by_itself_nor_how_others_are_doing() -> None:
+    async with scene() as some, HttpSender(EgressGuard((), LOOPBACK), environment_secrets({}), clock=wall_clock,
+                                           lookup=loopback) as sender:  # fmt: skip
+        some.prober._sender = sender
+        origin = some.receiver.url.replace("127.0.0.1", "example.org")
+        drafted = {**rules()[1], "name": "drafted", "integration": "tenants", "state": "draft"}
+        drafts = [*tenant("draft", origin, "draft"), *tenant("old", origin, "archived"),
+                  *tenant("unfinished", origin, "published", drafted)]  # fmt: skip
+        await some.server.registry.change(definitions({f"{one['kind']}/{one['name']}": one for one in drafts}.values()))
+        await some.look()
+        assert some.prober.origins == [some.receiver.url]
+
+        tried = (await some.server.ask("POST", "integrations/tenants/test")).json()["reportedState"]
+        assert "its host depends on the webhook, and none of its webhooks is published" in tried["detail"]
+        shown = (await some.server.ask("GET", "action-maps/draft/go-live", params={"probe": "true"})).json()["checks"]
+        [check] = [check for check in shown if check["name"] == "endpoint-reachable"]
+        assert (check["status"], "the webhook draft is draft" in check["message"]) == ("skip", True)
+        assert some.prober.origins == [some.receiver.url]
+
+        await some.server.registry.change(definitions(tenant("live", origin, "published")))
+        await some.look()
+        assert some.prober.origins == [some.receiver.url, origin.replace("//", "//live.")]
+        assert some.watch._last is not None
+        assert {
+            name: failing for name, failing in some.watch._last.failing.items() if name in ("live", "each-order")
+        } == {}
+        assert some.number("actionmap_golive_ready") == 3
 
 
 async def test_no_more_than_a_hundred_maps_are_told_by_name() -> None:

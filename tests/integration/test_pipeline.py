@@ -298,6 +298,26 @@ async def test_a_fence_judged_by_newer_rules_makes_the_lane_read_them_and_decide
     assert (await store.fence(PARTITION)).revision == 7
 
 
+async def test_rules_that_change_while_a_batch_is_decided_are_those_of_the_next_batch(
+    store: WatchedStore, log: ScriptedLog
+) -> None:
+    seen: list[str] = []
+
+    def sees(scope: Any) -> bool:
+        seen.append(scope.visitor.id)  # from the first record of the batch on there are newer rules
+        return False
+
+    books = [rulebook(6, segments=(CompiledSegment("odd", sees, None, in_session=False),)),
+             rulebook(7, maps=(), index=compile_rulebook({}).index)]  # fmt: skip
+    log.append(event(), event(), event())
+    async with running(environment(store, rulebook=lambda: books[1 if seen else 0]), log):
+        await store.evaluated(2)
+        assert (len(seen), store.statuses) == (3, ["ok"])
+        assert (len(await owed_ids(store)), (await store.fence(PARTITION)).revision) == (3, 6)
+        await store.evaluated(log.append(event()))
+    assert (len(await owed_ids(store)), (await store.fence(PARTITION)).revision) == (3, 7)
+
+
 async def test_a_full_outbox_holds_the_partition_until_there_is_room(log: ScriptedLog) -> None:
     store = WatchedStore(outbox_cap=1)
     async with running(environment(store), log) as lane:

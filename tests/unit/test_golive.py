@@ -19,6 +19,7 @@ from actionmap.golive import (
     counted_lookups,
     origins_of,
 )
+from actionmap.golive.chain import destinations
 from actionmap.store.durability import Guarantees
 from actionmap.store.integrations import Hold, IntegrationHealth, IntegrationState, Probed
 from actionmap.store.lookups import Count
@@ -221,6 +222,31 @@ def test_a_schedule_opens_between_the_dates_and_soon(found, status, said):
     assert (check_.status, said in check_.message) == (status, True), check_
 
 
+# --- mode
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ("", "pass", "it is live: what it fires is sent"),
+        ("mode: live, holdoutPercent: 10", "pass", "not for the 10 % of the visitors that are held out"),
+        ("holdoutPercent: 100", "warn", "all visitors are held out"),
+        ("mode: shadow", "warn", "nothing is sent"),
+        ("mode: shadow, holdoutPercent: 100", "warn", "nothing is sent"),
+    ],
+)
+def test_a_map_that_sends_nothing_is_a_warning_with_what_to_do(more, status, said):
+    found = check(BASE, MAP.replace("{kind", f"{{{more}, kind") if more else MAP)
+    check_ = one(found, "mode-live")
+    assert (check_.status, said in check_.message, found.ready) == (status, True, True), check_
+
+
+def test_maps_of_one_webhook_are_told_of_their_own_mode():
+    shadow = MAP.replace("name: m", "name: n, mode: shadow")
+    found = check_each(definitions(BASE, MAP, shadow), ["m", "n"], AROUND)
+    assert [one(some, "mode-live").status for some in found] == ["pass", "warn"]
+
+
 # --- outranked
 
 GROUP = "exclusiveGroup: g, frequency: every, action: {webhook: hello}"
@@ -359,6 +385,29 @@ def test_where_an_integration_is_sent_to_is_told_for_each_tenant():
     assert origins_of(known, definitions(BASE)["Integration/crm"]) == ["https://crm.example.com"]
     del known["Webhook/hello"]
     assert origins_of(known, known["Integration/crm"]) == []
+
+
+LIVE = BASE.replace("https://crm.example.com", "'https://{{ who }}.crm.example.com'").replace(
+    "lookup: visitor.id", "value: acme"
+)
+PUBLISHED = "state: published\nmappings"
+UNPUBLISHED = {
+    "draft": ("the webhook hello is draft", lambda text: text.replace(PUBLISHED, "mappings")),
+    "archived": ("the webhook hello is archived", lambda text: text.replace(PUBLISHED, "state: archived\nmappings")),
+    "action": ("the data action greet is a draft", lambda text: text.replace("state: published", "state: draft", 1)),
+}
+
+
+@pytest.mark.parametrize("what", UNPUBLISHED)
+def test_what_is_not_published_leads_the_server_nowhere_and_its_map_says_why_it_was_not_tried(what):
+    reason, unpublish = UNPUBLISHED[what]
+    known = definitions(unpublish(LIVE), MAP)
+    assert origins_of(known, known["Integration/crm"]) == []
+    assert destinations(known, ["m"]) == {}
+    for probes in ({}, {("crm", "https://acme.crm.example.com"): "refused"}):
+        found = one(check(unpublish(LIVE), MAP, around=Surroundings(now=TEN, probes=probes)), "endpoint-reachable")
+        assert (found.status, reason in found.message) == ("skip", True), found
+    assert set(destinations(definitions(LIVE, MAP), ["m"])) == {("crm", "https://acme.crm.example.com")}
 
 
 def test_what_is_counted_is_asked_for_the_maps_that_there_are():

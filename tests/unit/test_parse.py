@@ -279,6 +279,24 @@ def test_a_finding_names_file_line_and_definition():
     assert str(finding).endswith("did you mean 'exists'?")
 
 
+@pytest.mark.parametrize("now", [1.0, True, 2], ids=str)
+def test_a_definition_is_the_stored_one_only_when_its_document_says_the_very_same(now: object):
+    written = {"kind": "Segment", "name": "s", "when": {"key": "visitor.score", "operator": "equal", "values": [1]}}
+    stored, _ = parse_documents([Document(data=written)])
+
+    def read(data: dict[str, object]):
+        [found] = parse_documents([Document(data=data)], stored)[0].values()
+        return found
+
+    again = {"when": {"values": [1], "operator": "equal", "key": "visitor.score"}, "name": "s", "kind": "Segment"}
+    assert read(again) is stored["Segment/s"]
+    changed = read({**written, "when": {**written["when"], "values": [now]}})
+    assert changed is not stored["Segment/s"]
+    assert repr(changed.when.values) == repr((now,))
+    with pytest.raises(DefinitionError, match="unknown field 'odd'"):
+        read({**written, "odd": 1})
+
+
 def test_two_definitions_of_one_name_are_refused_with_both_places():
     with pytest.raises(DefinitionError) as error:
         parse_text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Annotated, Any
 
@@ -29,6 +29,8 @@ Transition = Callable[[Entry], Step | None]
 #: The right that is enough for a step of a definition.
 RightFor = Callable[[Definition], str]
 Name = Annotated[str, Path(description="What the definition is called.")]
+#: Of what uses a definition.
+_MOST_NAMED = 10
 _SWITCHES: dict[str, Transition] = {
     "activate": lambda entry: lifecycle.switched(entry, active=True),
     "deactivate": lambda entry: lifecycle.switched(entry, active=False),
@@ -172,7 +174,7 @@ class _Routes:
             await self._registry.update(make, caller.name)
         except DefinitionError as error:
             users = sorted({finding.subject for finding in error.findings})
-            raise Refusal(409, f"{self._kind} {name!r} is used by {', '.join(users)}") from None
+            raise Refusal(409, f"{self._kind} {name!r} is used by {_first_of(users)}") from None
         return Response(status_code=204)
 
     async def duplicate(self, request: Request, name: Name) -> JSONResponse:
@@ -221,6 +223,11 @@ class _Routes:
 
     def _parsed(self, data: Any) -> Definition:
         return parse_definition(Document(data=data), self._kind)
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -36,7 +36,8 @@ _PROBLEMS: dict[int, dict[str, Any]] = {
     428: documented(428, "The server wants If-Match (`ACTIONMAP_REQUIRE_IF_MATCH`).",
                     "send If-Match with the version (ETag) that you have read"),
     429: documented(429, "Too many requests; see Retry-After.", "too many requests; wait as Retry-After says"),
-    503: documented(503, "The store, or Kafka where it is needed, does not answer; see Retry-After.",
+    503: documented(503, "The store, or Kafka where it is needed, does not answer; see Retry-After. To a change also, "
+                    "without that header: the stored definitions are of no use to this version of actionmap.",
                     "Redis does not answer"),
 }  # fmt: skip
 _KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]

@@ -9,7 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from actionmap.collect.problem import Refusal, problem
-from actionmap.errors import ActionmapError, Conflict, DefinitionError, LifecycleError, NotFound, Unreachable
+from actionmap.errors import (
+    ActionmapError,
+    Conflict,
+    DefinitionError,
+    LifecycleError,
+    NotFound,
+    RevisionRefused,
+    Unreachable,
+)
 from actionmap.telemetry import logger
 
 
@@ -31,6 +39,8 @@ def answer(error: ActionmapError) -> Response:
             return problem(409, f"{error}; read it again and retry")
         case Unreachable():
             return problem(503, str(error), retry_after_s=1)
+        case RevisionRefused():
+            return problem(503, str(error))  # until a person has done something, however often it is asked
         case _:
             return problem(400, str(error))
 

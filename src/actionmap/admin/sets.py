@@ -109,13 +109,13 @@ async def _read(request: Request, writer: Writer, caller: Caller) -> Definitions
         raise Refusal(400, message, path="body.definitions")
     documents = [Document(data=writer.of_company(caller, data)) for data in given["definitions"]]
     # A large set takes seconds, in which others are answered.
-    definitions, _ = await asyncio.to_thread(_parsed, documents)
+    definitions, _ = await asyncio.to_thread(_parsed, documents, writer.registry.definitions)
     return definitions
 
 
-def _parsed(documents: Sequence[Document]) -> tuple[Definitions, Mapping[str, Document]]:
+def _parsed(documents: Sequence[Document], stored: Definitions) -> tuple[Definitions, Mapping[str, Document]]:
     with collector_paused():
-        return parse_documents(documents)
+        return parse_documents(documents, stored)
 
 
 def _own(writer: Writer, caller: Caller, wanted: Definitions) -> dict[str, Entry]:

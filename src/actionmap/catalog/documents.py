@@ -72,11 +72,12 @@ def _paths(value: Any, path: PathKey) -> Iterator[PathKey]:
         yield from _paths(inner, (*path, key))
 
 
-def read_folder(folder: Path) -> list[Document]:
+def read_folder(folder: Path, *, may_be_empty: bool = False) -> list[Document]:
     """All documents of the ``*.yaml`` and ``*.yml`` files below ``folder``, test cases left out, in order of file name.
 
     Raises:
-        DefinitionError: the folder or a file cannot be read, or is no YAML; all files' findings at once.
+        DefinitionError: the folder or a file cannot be read, or is no YAML; all files' findings at once. There are no
+            documents, unless ``folder`` may be empty.
     """
     if not folder.is_dir():
         raise DefinitionError([Finding(message=f"there is no folder {folder}")])
@@ -89,7 +90,7 @@ def read_folder(folder: Path) -> list[Document]:
             findings.extend(error.findings)
     if findings:
         raise DefinitionError(findings)
-    if not documents:
+    if not documents and not may_be_empty:
         raise DefinitionError([Finding(message=f"there are no definitions (*.yaml) in {folder}")])
     return documents
 

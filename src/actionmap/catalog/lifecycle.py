@@ -47,7 +47,7 @@ class Entry:
     #: When it was written last, in milliseconds since 1970, by which API key, and what that write did.
     at: int = 0
     by: str = ""
-    action: Action = "create"
+    action: str = "create"
 
     @property
     def newest(self) -> Definition:

@@ -28,7 +28,8 @@ class StoredDefinition(Struct, frozen=True, omit_defaults=True):
     #: When, in milliseconds since 1970, by which API key, and what was done.
     at: int = 0
     by: str = ""
-    action: Action = "create"
+    #: An `Action`, or a word of a newer version.
+    action: str = "create"
 
     @property
     def company(self) -> str:
@@ -51,7 +52,8 @@ class AuditEntry(Struct, frozen=True, omit_defaults=True):
 
     at: int
     by: str
-    action: Action | Act
+    #: An `Action` or an `Act`, or a word of a newer version.
+    action: str
     kind: str
     name: str
     #: Whose it is; "" for nobody's.

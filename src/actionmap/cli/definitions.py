@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from actionmap.cli.client import Client
 from actionmap.cli.output import COULD_NOT_ASK, NO, YES, fail, out, print_findings, shown
-from actionmap.errors import DefinitionError
+from actionmap.errors import DefinitionError, Finding
 
 if TYPE_CHECKING:
     from actionmap.catalog.documents import Document
@@ -40,19 +41,34 @@ def _read(folder: Path) -> tuple[dict[str, Definition], dict[str, Document]]:
 
 
 def _put(folder: Path, *, prune: bool, dry_run: bool) -> dict[str, Any]:
-    """Send the folder's definitions to the server; findings come back with file and line."""
-    from actionmap.catalog.parse import located
+    """Send the folder's documents to the server, which checks them; findings come back with file and line."""
+    from actionmap.catalog.documents import read_folder
     from actionmap.process import collector_paused
 
     # Of ten thousand definitions, the collector would go through all that is built, again and again.
     with collector_paused():
-        definitions, sources = _read(folder)
-        body = {"definitions": [{"kind": some.kind_name, **some.as_stored()} for some in definitions.values()]}
-        try:
-            answer: dict[str, Any] = Client().put("/api/v1/definitions", body, prune=prune, dryRun=dry_run)
-        except DefinitionError as error:
-            raise DefinitionError(located(error.findings, sources)) from None
+        return _sent(read_folder(folder), prune=prune, dryRun=dry_run)
+
+
+def _sent(documents: list[Document], **params: bool) -> dict[str, Any]:
+    body = {"definitions": [document.data for document in documents]}
+    try:
+        answer: dict[str, Any] = Client().put("/api/v1/definitions", body, **params)
+    except DefinitionError as error:
+        raise DefinitionError(_placed(error.findings, documents)) from None
     return answer
+
+
+def _placed(findings: Sequence[Finding], documents: list[Document]) -> list[Finding]:
+    """What the server says of ``documents``, with file and line.
+
+    Raises:
+        DefinitionError: some are no definitions, or say the same name twice, which they tell themselves, with places.
+    """
+    from actionmap.catalog.parse import located, parse_documents
+
+    _, sources = parse_documents(documents)
+    return located(findings, sources)
 
 
 def _show(changes: list[dict[str, Any]], *, with_diff: bool) -> dict[str, int]:

@@ -39,20 +39,29 @@ def list_integrations(
 
 
 def words(row: dict[str, Any]) -> str:
-    """One integration's state in a line, as rich markup."""
-    name, is_ = f"[bold]{shown(row['name'])}[/]", row["reportedState"]
-    said = [] if row["active"] else ["inactive, its deliveries are held"]
-    if row["held"]:
-        why = f" ({shown(row['reason'])})" if row["reason"] else ""
-        said.append(f"[red]{shown(row['held'])}[/] since {shown(row['heldSince'])}{why}, its deliveries are held")
-    if row["failingSince"]:
-        said.append(f"failing since {shown(row['failingSince'])}: {shown(row['lastError'])}")
+    """One integration's reported state in a line, and what else was noted of it, as rich markup."""
+    is_ = row["reportedState"]
+    colour = "red" if is_["state"] == "error" else "default"
+    said = [f"[{colour}]{shown(is_['state'])}[/]{_since(is_['since'])}{_in_brackets(is_['detail'])}"]
+    if not row["active"] or row["held"]:
+        said.append("its deliveries are held")
+    # The state tells one thing, the first that matters.
+    if row["held"] and not row["active"]:
+        said.append(f"{shown(row['held'])}{_since(row['heldSince'])}{_in_brackets(row['reason'])}")
+    if row["failingSince"] and row["failingSince"] != is_["since"]:
+        said.append(f"failing{_since(row['failingSince'])}{_in_brackets(row['lastError'])}")
     said += [f"breaker {shown(state)} in {shown(worker)}" for worker, state in row["breakers"].items()]
     if row["warning"]:
         said.append(f"[yellow]warning:[/] {shown(row['warning'])}")
-    if is_["state"] == "activating" or (is_["state"] == "error" and not said):
-        said.insert(0, f"{shown(is_['state'])}: {shown(is_['detail'])}")
-    return f"{name}: {'; '.join(said) or 'well'}"
+    return f"[bold]{shown(row['name'])}[/]: {'; '.join(said)}"
+
+
+def _since(time: str | None) -> str:
+    return f" since {shown(time)}" if time else ""
+
+
+def _in_brackets(text: str | None) -> str:
+    return f" ({shown(text)})" if text else ""
 
 
 def pause(

@@ -51,6 +51,7 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
                             secret_is_set=stack.secret_is_set)  # fmt: skip
             # Without keys, a page of another site could speak to us under a name of its own that leads to loopback.
             api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+            _tell_definitions(stack, was_read=definitions is not None, tell=tell)
             greeting = asyncio.create_task(_greet(stack, address_of(listener), data, tell))
             try:
                 await run_until_signal(stack.engine.run(), stack.engine.stop, serve_http(api, listener),
@@ -60,11 +61,18 @@ async def run_dev(rules: Path | None, data: Path, port: int, kafka_port: int, te
     tell("stopped; definitions and visitors are kept in " + str(data))
 
 
-async def _greet(stack: Stack, url: str, data: Path, tell: Callable[[str], None]) -> None:
-    """Tell where everything is, once the engine evaluates."""
+def _tell_definitions(stack: Stack, *, was_read: bool, tell: Callable[[str], None]) -> None:
+    """Tell where the definitions are from."""
     if stack.continues:
         tell("continuing with the definitions and visitors of the last start; events not yet evaluated then are gone")
+    if stack.continues and not was_read:
         tell("files are not read again: change definitions with actionmap apply DIR, or start with --rules DIR")
+    if not stack.parts.registry.definitions:
+        tell("there are no definitions: nothing fires until some are loaded with actionmap apply DIR")
+
+
+async def _greet(stack: Stack, url: str, data: Path, tell: Callable[[str], None]) -> None:
+    """Tell where everything is, once the engine evaluates."""
     await stack.engine.consumer.assigned.wait()
     settings = stack.parts.settings
     tell(f"collector   {url}/v1/events")

@@ -20,11 +20,11 @@ from actionmap.deliver.egress import EgressGuard
 from actionmap.deliver.http import HttpSender
 from actionmap.demo.receiver import Receiver
 from actionmap.demo.sandbox import SandboxSender, add_sample_secrets, signed_paths
-from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store
+from actionmap.embedded import EMBEDDED_SESSION_TIMEOUT_MS, embedded_broker, embedded_store, free_port
 from actionmap.engine import Engine, Options, Watchers
 from actionmap.process import wall_clock
 from actionmap.registry import Edit
-from actionmap.settings import load_settings
+from actionmap.settings import Settings, load_settings
 from actionmap.vault import new_key
 
 #: Enough to see visitors spread, few enough to start at once.
@@ -79,7 +79,7 @@ async def open_stack(
         rules: Definitions to apply at the start; None leaves those in ``data`` as they are.
         watchers: Called with what happens.
         tell: Told each step, in words for people.
-        first_rules: Folder with the definitions to apply where ``rules`` is None and ``data`` has none yet.
+        first_rules: Folder with the definitions to apply, if any, where ``rules`` is None and ``data`` has none yet.
         broker_port: Where the broker listens; None takes any free port.
         keep_received: How many requests the receiver remembers; None for all.
 
@@ -91,32 +91,38 @@ async def open_stack(
     # What visitors told us is in it.
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     continued = has_visitors(data)
+    broker_port, store_port = broker_port or free_port(), free_port()
+    # Before anything starts, so that a wrong one is told at once.
+    settings = _settings(data, broker_port, store_port)
     tell("starting the embedded broker (Tansu, in memory) and store (Valkey, every write on disk) …")
     async with (
-        embedded_broker(broker_port, log=data / "broker.log") as bootstrap,
-        embedded_store(data / "store") as redis_url,
+        embedded_broker(broker_port, log=data / "broker.log"),
+        embedded_store(data / "store", store_port),
+        open_parts(settings) as parts,
     ):
-        settings = load_settings(
-            kafka_bootstrap_servers=bootstrap,
-            redis_url=redis_url,
-            events_topic_partitions=EMBEDDED_PARTITIONS,
-            kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000,
-            secrets_key=os.environ.get("ACTIONMAP_SECRETS_KEY") or _kept_key(data / "secrets.key"),
-        )
-        async with open_parts(settings) as parts:
-            parts.partitions = EMBEDDED_PARTITIONS
-            has_definitions = parts.registry.revision > 0
-            if rules is None and first_rules is not None and not has_definitions:
-                rules = read_rules(first_rules)
-            if rules is not None:
-                changes = await apply_rules(parts, rules)
-                tell(f"definitions: {len(rules)} read, {len(changes)} changed")
-            # Offsets begin again with each broker; events of this one shall not pass for those of the last.
-            log_name = f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else ""
-            options = Options(log_name=log_name, on_gap="continue", watchers=watchers)
-            async with _connected(parts, options, keep_received) as stack:
-                stack.continues = has_definitions
-                yield stack
+        parts.partitions = EMBEDDED_PARTITIONS
+        has_definitions = parts.registry.revision > 0
+        if rules is None and first_rules is not None and not has_definitions:
+            rules = read_rules(first_rules, may_be_empty=True)
+        if rules:
+            changes = await apply_rules(parts, rules)
+            tell(f"definitions: {len(rules)} read, {len(changes)} changed")
+        # Offsets begin again with each broker; events of this one shall not pass for those of the last.
+        log_name = f"{settings.events_topic}@{secrets.token_hex(4)}" if continued else ""
+        options = Options(log_name=log_name, on_gap="continue", watchers=watchers)
+        async with _connected(parts, options, keep_received) as stack:
+            stack.continues = has_definitions
+            yield stack
+
+
+def _settings(data: Path, broker_port: int, store_port: int) -> Settings:
+    return load_settings(
+        kafka_bootstrap_servers=f"127.0.0.1:{broker_port}",
+        redis_url=f"redis://127.0.0.1:{store_port}/0",
+        events_topic_partitions=EMBEDDED_PARTITIONS,
+        kafka_session_timeout=EMBEDDED_SESSION_TIMEOUT_MS / 1000,
+        secrets_key=os.environ.get("ACTIONMAP_SECRETS_KEY") or _kept_key(data / "secrets.key"),
+    )
 
 
 def _kept_key(file: Path) -> str:

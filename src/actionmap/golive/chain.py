@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from actionmap.catalog.compile import why_unpublished
 from actionmap.catalog.lint.outranked import outranked
 from actionmap.catalog.lint.ruleset import Ruleset
 from actionmap.catalog.mappings import counted_as, key_of_lookups, looked_up
@@ -33,6 +34,11 @@ class Chain:
     def origin(self) -> str:
         """Scheme, host and port that its requests go to."""
         return _origin(self.integration, self.webhook)
+
+    @property
+    def unpublished(self) -> str:
+        """Which of webhook and data action is not published, in words for people; "" when both are."""
+        return why_unpublished(self.among.definitions, self.webhook)
 
 
 class CheckedSet:
@@ -95,18 +101,20 @@ def counted_lookups(definitions: Mapping[str, Definition], names: Iterable[str])
 def origins_of(definitions: Mapping[str, Definition], integration: Integration) -> list[str]:
     """Scheme, host and port of the places that requests of ``integration`` go to, ten at most.
 
-    Where its host has places, its webhooks say what stands there; without webhooks there are none.
+    Where its host has places, its published webhooks say what stands there; without any there are none. What is not
+    published may be of somebody who has no say in where the server connects.
     """
     if "{{" not in split_base_url(integration.base_url)[0]:
         return [split_base_url(integration.base_url)[0]]
     actions = {one.name for one in definitions.values()
                if isinstance(one, DataAction) and one.integration == integration.name}  # fmt: skip
-    webhooks = (one for one in definitions.values() if isinstance(one, Webhook) and one.data_action in actions)
+    webhooks = (one for one in definitions.values() if isinstance(one, Webhook) and one.data_action in actions
+                and not why_unpublished(definitions, one))  # fmt: skip
     return sorted({_origin(integration, webhook) for webhook in webhooks})[:_MOST_ORIGINS]
 
 
 def destinations(definitions: Mapping[str, Definition], names: Iterable[str]) -> dict[tuple[str, str], Integration]:
-    """Where the action maps ``names`` lead to, each place once: by integration and origin.
+    """Where the action maps ``names`` lead to by what is published, each place once: by integration and origin.
 
     Raises:
         NotFound: there is no such map.
@@ -114,7 +122,7 @@ def destinations(definitions: Mapping[str, Definition], names: Iterable[str]) ->
     among, known, found = CheckedSet(definitions, 0), set[str](), {}
     for name in names:
         chain = among.chain(name)
-        if chain.webhook.name not in known:
+        if chain.webhook.name not in known and not chain.unpublished:
             known.add(chain.webhook.name)
             found[chain.integration.name, chain.origin] = chain.integration
     return found

@@ -76,6 +76,20 @@ def contract_mapped(chain: Chain, _: Surroundings) -> Check:
     return Check("contract-mapped", "pass", f"all {len(fields)} fields of the input contract are mapped")
 
 
+def mode_live(chain: Chain, _: Surroundings) -> Check:
+    """What it fires is sent, at least for some visitors."""
+    name, some = "mode-live", chain.action_map
+    if some.mode == "shadow":
+        message = "it is in shadow mode: what it would send is counted and shown, and nothing is sent"
+        return Check(name, "warn", message, "set mode: live when it is to send")
+    percent = some.holdout_percent or 0
+    if percent >= 100:
+        message = "all visitors are held out (holdoutPercent: 100), so nothing is sent"
+        return Check(name, "warn", message, "lower holdoutPercent, or take it out")
+    held_out = f", but not for the {percent:g} % of the visitors that are held out" if percent else ""
+    return Check(name, "pass", f"it is live: what it fires is sent{held_out}")
+
+
 def segments_active(chain: Chain, _: Surroundings) -> Check:
     """The segments behind the trigger may have members."""
     asked = chain.among.rules.asked_by(chain.action_map)

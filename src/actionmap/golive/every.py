@@ -21,6 +21,7 @@ _CHECKS: tuple[_Ask, ...] = (
     by_definitions.data_action_published,
     by_definitions.contract_mapped,
     running.no_newer_draft,
+    by_definitions.mode_live,
     by_definitions.segments_active,
     by_definitions.dates_open,
     by_definitions.schedule_opens,
@@ -36,8 +37,9 @@ _CHECKS: tuple[_Ask, ...] = (
 )
 #: Those whose answer depends on the map itself; the others answer alike for all maps of a webhook.
 _OF_MAP = frozenset(
-    {by_definitions.action_map_active, by_definitions.segments_active, by_definitions.dates_open,
-     by_definitions.schedule_opens, by_definitions.not_outranked, running.lookups_resolved}
+    {by_definitions.action_map_active, by_definitions.mode_live, by_definitions.segments_active,
+     by_definitions.dates_open, by_definitions.schedule_opens, by_definitions.not_outranked,
+     running.lookups_resolved}
 )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def endpoint_reachable(chain: Chain, around: Surroundings) -> Check:
     name, origin = "endpoint-reachable", chain.origin
     if around.probes is None:
         return Check(name, "skip", "nothing is connected to without --probe")
+    if chain.unpublished:
+        return Check(name, "skip", f"{chain.unpublished}: the server connects only to where what is published leads")
     problem = around.probes.get((chain.integration.name, origin))
     if problem is None:
         return Check(name, "skip", f"{origin} was not probed")

@@ -24,7 +24,7 @@ _PROBES = 16
 #: After this, an integration that could not be reached is probed again by itself.
 _PROBED_AGAIN_MS = 10 * 60_000
 #: Why nobody could probe an integration.
-_NO_HOST = "its host depends on the webhook, and there is none"
+_NO_HOST = "its host depends on the webhook, and none of its webhooks is published; publish one, and its data action"
 
 #: Asks Kafka where the log of each partition ends, and how many consumers there are (None: it does not tell).
 AskLogEnds = Callable[[], Awaitable[Mapping[int, int]]]
@@ -159,9 +159,12 @@ class Survey:
     def _is_untried(self, integration: Integration, states: Mapping[str, IntegrationState]) -> bool:
         state = states.get(integration.name, UNKNOWN)
         is_ = reported(state, active=integration.active, edition=self.edition(integration.name))
-        was_long_ago = state.probed is not None and self._clock() - state.probed.at >= _PROBED_AGAIN_MS
-        not_reached = state.probed is not None and state.probed.problem != "" and is_.since == state.probed.at
-        return is_.state == "activating" or (is_.state == "error" and not_reached and was_long_ago)
+        if is_.state != "error" or state.probed is None:
+            return is_.state == "activating"
+        not_reached = state.probed.problem != "" and is_.since == state.probed.at
+        was_long_ago = self._clock() - state.probed.at >= _PROBED_AGAIN_MS
+        # Somebody has tried it when there was no host yet; what leads to it now has one.
+        return not_reached and (was_long_ago or state.probed.problem == _NO_HOST)
 
     async def _probe(self, places: Destinations) -> dict[tuple[str, str], str]:
         """What came of probing ``places``, which is noted for each integration."""

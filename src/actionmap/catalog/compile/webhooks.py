@@ -143,14 +143,23 @@ def fields_in_url(action: DataAction, integration: Integration) -> set[str]:
 
 def why_not_live(definitions: Mapping[str, Definition], webhook: Webhook) -> str:
     """What keeps ``webhook`` from being sent, in words for people; "" when all is published and active."""
+    if reason := why_unpublished(definitions, webhook):
+        return reason
+    action = definitions[f"DataAction/{webhook.data_action}"]
+    assert isinstance(action, DataAction)
+    integration = definitions.get(f"Integration/{action.integration}")
+    if not isinstance(integration, Integration) or not integration.active:
+        return f"the integration {action.integration} is inactive"
+    return ""
+
+
+def why_unpublished(definitions: Mapping[str, Definition], webhook: Webhook) -> str:
+    """Which of ``webhook`` and its data action is not published, in words for people; "" when both are."""
     if webhook.state != "published":
         return f"the webhook {webhook.name} is {webhook.state}"
     action = definitions.get(f"DataAction/{webhook.data_action}")
     if not isinstance(action, DataAction) or action.state != "published":
         return f"the data action {webhook.data_action} is a draft"
-    integration = definitions.get(f"Integration/{action.integration}")
-    if not isinstance(integration, Integration) or not integration.active:
-        return f"the integration {action.integration} is inactive"
     return ""
 
 
