@@ -17,8 +17,8 @@ from actionmap.store.redis import RedisStore
 from support import until
 
 #: Made-up requests for each operation; a longer look takes a greater number.
-EXAMPLES = int(os.environ.get("ACTIONMAP_SCHEMATHESIS_EXAMPLES", "1"))
-PHASES = os.environ.get("ACTIONMAP_SCHEMATHESIS_PHASES", "fuzzing")
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))
+PHASES = os.environ.get("SCHEMATHESIS_PHASES", "fuzzing")
 #: A key of everything is asked everything; the others, where a right or a company makes a difference.
 KEYS = {"key-all": ".", "key-read": "/segments", "key-acme": "/(webhooks|audit|status)"}
 #: What is described may well be refused: a name that nothing has, a body whose references lead nowhere.
@@ -27,6 +27,9 @@ CONFIG = """
 [checks.not_a_server_error]
 # Kafka is away, and says so.
 expected-statuses = ["2xx", "3xx", "4xx", "503"]
+[checks.negative_data_rejection]
+# A version that is not the newest is refused before anything else is looked at.
+expected-statuses = ["400", "401", "403", "404", "409", "412", "415", "422", "428", "429", "503"]
 """
 
 

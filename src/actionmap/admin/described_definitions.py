@@ -20,6 +20,8 @@ from actionmap.admin.schemas.definitions import (
 
 PATCH_TYPES = ("application/json", "application/merge-patch+json")
 _EDIT = "`edit`, and `publish` besides where what is live changes"
+#: How a change of one definition may be refused, which may name a version in If-Match, or what is none.
+_OF_ONE_VERSION = (400, 404, 409, 412)
 
 
 class Described:
@@ -29,7 +31,7 @@ class Described:
         held, example, written = named(f"Held{kind}"), held_example(kind), EXAMPLES[kind]
         one: dict[str, Any] = {"answer": held, "example": example, "headers": ETAG}
         page = {"items": [example], "next": None, "total": 1}
-        changed: dict[str, Any] = {**one, "parameters": (IF_MATCH,), "problems": (404, 409, 412, 422, 428)}
+        changed: dict[str, Any] = {**one, "parameters": (IF_MATCH,), "problems": (*_OF_ONE_VERSION, 422, 428)}
         patch = {"description": "As new.", "version": example["version"]}
         self._one = one
         self.listed = operation("`read`", page_schema(kind), page, problems=(400, 422))
@@ -37,7 +39,7 @@ class Described:
         self.got = operation("`read`", **one, problems=(404,))
         self.replaced = operation(_EDIT, **changed, reads=body(named(f"{kind}Replacement"), written))
         self.patched = operation(_EDIT, **changed, reads=body(named(f"{kind}Patch"), patch, *PATCH_TYPES))
-        self.deleted = operation(_EDIT, None, status=204, parameters=(IF_MATCH,), problems=(404, 409, 412, 428))
+        self.deleted = operation(_EDIT, None, status=204, parameters=(IF_MATCH,), problems=(*_OF_ONE_VERSION, 428))
         self.duplicated = operation("`edit`", **one, status=201, problems=(404, 409, 422),
                                     reads=body(refer(Duplicate), {"name": f"{written['name']}-2"}))  # fmt: skip
         self.versions = operation("`read`", versions_schema(kind), {"items": [version_example(kind)], "next": None},
@@ -46,8 +48,8 @@ class Described:
         self.compared = operation("`read`", refer(Difference), problems=(404, 422), example={
             "from": 3, "to": 4, "diff": ["--- 3", "+++ 4", "-description: Old.", "+description: New."],
         })  # fmt: skip
-        self.restored = operation(_EDIT, **one, parameters=(IF_MATCH,), problems=(404, 409, 412, 422))
+        self.restored = operation(_EDIT, **one, parameters=(IF_MATCH,), problems=(*_OF_ONE_VERSION, 422))
 
     def stepped(self, right: str) -> dict[str, Any]:
         """A verb of its life that takes that right."""
-        return operation(f"`{right}`", **self._one, parameters=(IF_MATCH,), problems=(404, 409, 412, 422))
+        return operation(f"`{right}`", **self._one, parameters=(IF_MATCH,), problems=(*_OF_ONE_VERSION, 422))
