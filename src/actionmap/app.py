@@ -92,6 +92,7 @@ class Parts:
         try:
             await self.store.ping()
             guarantees = await self.store.guarantees()
+            problems += self._behind(await highest_judged(self.store, self.partitions))
         except ActionmapError as error:
             problems.append(str(error))
         if self.registry.refused:
@@ -108,6 +109,14 @@ class Parts:
             problems += [f"partition {number} waits: {reason}" for number, reason in self.engine.waiting.items()]
         lag = self.engine.consumer.lag() if self.engine else {}
         return Health(problems, guarantees, self.registry.revision, len(self.registry.rulebook.maps), lag)
+
+
+    def _behind(self, judged_by: int) -> list[str]:
+        """That the store has lost definitions, where it has."""
+        if self.registry.refused or self.registry.revision >= judged_by:
+            return []
+        return [f"the store has lost definitions: they are at revision {self.registry.revision}, and partitions were "
+                f"judged by {judged_by}; apply them again"]  # fmt: skip
 
 
 @asynccontextmanager

@@ -142,6 +142,7 @@ class Engine:
         return DeliveryWorker(
             outbox=self._store,
             find_integration=self._registry.integration,
+            was_deleted=self._registry.was_deleted,
             sender=self.sender,
             clock=wall_clock,
             random=random.random,

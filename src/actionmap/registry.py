@@ -107,8 +107,9 @@ class Registry:
         self.rulebook: Rulebook = compile_rulebook({})
         #: Why the newest revision is not in use; "" when it is.
         self.refused = ""
-        #: What was in use before the store lost definitions, until somebody has applied them again.
-        self._lost: Rulebook | None = None
+        #: Names of integrations that were deleted, and of those that the store is to be asked about.
+        self._deleted: set[str] = set()
+        self._missing: set[str] = set()
 
     @property
     def revision(self) -> int:
@@ -121,9 +122,21 @@ class Registry:
         return self.refused != "" and self._in_use == Revision()
 
     def integration(self, name: str) -> Integration | None:
-        """The integration of that name, also one that the store has lost: what is owed to it is not given up then."""
-        found = self.rulebook.integrations.get(name)
-        return found or (self._lost.integrations.get(name) if self._lost is not None else None)
+        """The integration of that name, as defined now."""
+        return self.rulebook.integrations.get(name)
+
+    def was_deleted(self, name: str) -> bool:
+        """Whether there is no integration of that name because it was deleted, and not because the store lost it.
+
+        The store is asked at the next `refresh`; until then it is not known to be.
+        """
+        if name not in self._deleted:
+            self._missing.add(name)
+        return name in self._deleted
+
+    async def _look_for_missing(self) -> None:
+        missing, self._missing = {f"Integration/{name}": name for name in self._missing}, set()
+        self._deleted.update(missing[key] for key in await self._store.last_versions(list(missing)))
 
     def of_kind(self, kind: str) -> list[Entry]:
         """What is held of the definitions of one kind."""
@@ -138,6 +151,8 @@ class Registry:
         Raises:
             Unreachable: the store does not answer.
         """
+        if self._missing:
+            await self._look_for_missing()
         if await self._store.revision() == self._seen:
             return False
         async with self._refreshing:
@@ -173,11 +188,9 @@ class Registry:
         if rulebook.revision < self.revision:
             self._log.error("rulebook.went_back", revision=rulebook.revision, from_revision=self.revision,
                             means="the store lost definitions; apply them again")  # fmt: skip
-            self._lost = self._lost or self.rulebook
-        elif self._lost is not None and rulebook.revision > self._lost.revision:
-            self._lost = None
         self.definitions, self.versions, self.entries = taken.definitions, taken.versions, taken.entries
         self.rulebook, self.refused = rulebook, ""
+        self._deleted.difference_update(rulebook.integrations)
         self._log.info("rulebook.loaded", revision=rulebook.revision, maps=len(rulebook.maps),
                        hash=rulebook.content_hash[:12])  # fmt: skip
 

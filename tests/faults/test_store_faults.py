@@ -11,8 +11,10 @@ from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
 from actionmap.consume import kafka
+from actionmap.deliver import dispatch
 from faults.proxy import FaultProxy
 from faults.site import Site, Worker, until
+from support import definitions
 from valkeys import valkey_server
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -195,17 +197,37 @@ async def test_a_worker_that_starts_with_definitions_that_it_cannot_use_evaluate
             await _is_at_revision(worker, 0)
 
 
-async def test_what_is_owed_is_not_given_up_because_the_store_has_lost_the_definitions(
-    broker: str, valkey: str, unique: str
+async def test_what_is_owed_waits_for_definitions_that_the_store_has_lost(
+    broker: str, valkey: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Site(broker, valkey, unique) as site, site.worker() as worker, Redis.from_url(valkey) as redis:
-        await site.order(1)
-        await site.evaluated(0)
-        await redis.delete(*await redis.keys(f"{unique}:{{definitions}}*"))
-        await _is_at_revision(worker, 0)
+    """Also for a worker that has never seen them, and when others have written theirs anew."""
+    monkeypatch.setattr(dispatch, "HELD_MS", 20)
+    async with Site(broker, valkey, unique) as site, Redis.from_url(valkey) as redis:
+        async with site.worker() as worker:
+            await site.order(1)
+            await site.evaluated(0)
+            await redis.delete(*await redis.keys(f"{unique}:{{definitions}}*"))
+            await _is_at_revision(worker, 0)
+            await _is_held(worker)
         await site.open_receiver()
-        await site.delivered()
-        assert await site.store.dead_letters(0, limit=9) == []
+        async with site.worker() as worker:
+            await _is_held(worker)
+            await worker.parts.registry.change(definitions([{"kind": "Segment", "name": "s", "external": True}]))
+            await _is_held(worker)
+            await site.define()
+            await site.delivered()
+            assert await site.store.dead_letters(0, limit=9) == []
+
+
+async def _is_held(worker: Worker) -> None:
+    """Until it looks at the delivery anew, and keeps it."""
+    held = worker.parts.metrics.held.labels("shop")
+    before = held._value.get()
+
+    async def more() -> bool:
+        return held._value.get() > before
+
+    await until(more, "the delivery is held")
 
 
 async def _is_at_revision(worker: Worker, revision: int) -> None:

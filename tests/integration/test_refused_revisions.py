@@ -42,7 +42,8 @@ async def store(request: pytest.FixtureRequest, valkey: str, unique: str) -> Asy
 
 
 async def health(store: Store, registry: Registry) -> Health:
-    return await Parts(settings=load_settings(None), store=store, registry=registry, metrics=Metrics()).health()
+    parts = Parts(settings=load_settings(None), store=store, registry=registry, metrics=Metrics(), partitions=2)
+    return await parts.health()
 
 
 @pytest.mark.parametrize("what", STORED)
@@ -142,9 +143,12 @@ async def test_what_is_applied_is_above_every_fence_also_once_the_store_went_bac
     await store.claim(1, owner="me", token="t0", cluster="c", partitions=2)
     judged = Commit(expected_token="t0", token="t1", offset=1, revision=9, stream_time=1)  # by what is lost
     assert (await store.apply(1, judged)).status == "ok"
+    lost = "the store has lost definitions: they are at revision 1, and partitions were judged by 9; apply them again"
+    assert lost in (await health(store, registry)).problems
 
     await registry.update(Edit, "somebody")  # the same set again
     assert registry.revision == 10
+    assert not any("lost" in problem for problem in (await health(store, registry)).problems)
     later = Commit(expected_token="t1", token="t2", offset=2, revision=registry.revision, stream_time=2)
     assert (await store.apply(1, later)).status == "ok"
     await registry.update(Edit, "somebody")

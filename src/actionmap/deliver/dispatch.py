@@ -45,6 +45,7 @@ class Dispatch:
 
     Args:
         find_integration: The integration of that name as defined now, or None.
+        was_deleted: Whether there is none because it was deleted; one that is only missing is waited for.
         sender: Makes the attempts.
         consequences: Told of each attempt that ended.
         health: Which integrations are held, and how they are doing.
@@ -61,6 +62,7 @@ class Dispatch:
         self,
         *,
         find_integration: Callable[[str], Integration | None],
+        was_deleted: Callable[[str], bool],
         sender: Sender,
         consequences: Consequences,
         health: Health,
@@ -73,6 +75,7 @@ class Dispatch:
         breaker_pause_ms: int,
     ) -> None:
         self._find_integration = find_integration
+        self._was_deleted = was_deleted
         self._sender = sender
         self._consequences = consequences
         self._health = health
@@ -99,7 +102,9 @@ class Dispatch:
     def takes_more(self, name: str) -> bool:
         """Whether one more delivery for that integration would be sent at once, and with success, as far as we know."""
         integration, queue = self._find_integration(name), self._queues.get(name)
-        return integration is None or (self._hold_reason(integration) == "" and (queue is None or queue.is_idle))
+        if integration is None:
+            return self._was_deleted(name)
+        return self._hold_reason(integration) == "" and (queue is None or queue.is_idle)
 
     def admit(self, waiting: Waiting[Owned]) -> None:
         """Start an attempt, or let the delivery wait here, or put it back, or give it up."""
@@ -151,9 +156,12 @@ class Dispatch:
         """The integration, where the delivery may be tried; otherwise it is kept for later or given up."""
         delivery, owned, now = waiting.delivery, waiting.owner, self._clock()
         integration = self._find_integration(delivery.integration)
-        if integration is None:
-            detail = f"there is no integration {delivery.integration} any more"
+        if integration is None and self._was_deleted(delivery.integration):
+            detail = f"the integration {delivery.integration} was deleted"
             self._consequences.bury(owned, delivery, "integration-gone", detail)
+        elif integration is None:
+            reason = f"there is no integration {delivery.integration}, and nobody has deleted it; apply it again"
+            self._hold(owned, delivery, queue, reason, soonest_ms=HELD_MS, gap_ms=HELD_GAP_MS)
         elif reason := self._hold_reason(integration):
             self._hold(owned, delivery, queue, reason, soonest_ms=HELD_MS, gap_ms=HELD_GAP_MS)
         elif (size := _size(delivery)) > integration.limits.max_body_bytes:

@@ -45,6 +45,7 @@ class DeliveryWorker:
     Args:
         outbox: Where deliveries are owed.
         find_integration: The integration of that name as defined now, or None.
+        was_deleted: Whether there is none because it was deleted; one that is only missing is waited for.
         sender: Makes the attempts.
         clock: Milliseconds since 1970.
         monotonic: Seconds of a clock that nobody sets.
@@ -65,6 +66,7 @@ class DeliveryWorker:
         *,
         outbox: Outbox,
         find_integration: Callable[[str], Integration | None],
+        was_deleted: Callable[[str], bool] = lambda _: True,
         sender: Sender,
         clock: Callable[[], int],
         health: Health | None = None,
@@ -85,6 +87,7 @@ class DeliveryWorker:
         self._on_outcomes = on_outcomes
         self._dispatch = Dispatch(
             find_integration=find_integration,
+            was_deleted=was_deleted,
             sender=sender,
             consequences=Consequences(clock, random, metrics, on_attempt, listened_to),
             health=self._health,

@@ -67,13 +67,14 @@ def _tell_definitions(stack: Stack, *, was_read: bool, tell: Callable[[str], Non
         tell("continuing with the definitions and visitors of the last start; events not yet evaluated then are gone")
     if stack.continues and not was_read:
         tell("files are not read again: change definitions with actionmap apply DIR, or start with --rules DIR")
-    if not stack.parts.registry.definitions:
+    if refused := stack.parts.registry.refused:
+        tell(f"the definitions are not in use, and nothing fires: {refused}")
+    elif not stack.parts.registry.definitions:
         tell("there are no definitions: nothing fires until some are loaded with actionmap apply DIR")
 
 
 async def _greet(stack: Stack, url: str, data: Path, tell: Callable[[str], None]) -> None:
-    """Tell where everything is, once the engine evaluates."""
-    await stack.engine.consumer.assigned.wait()
+    """Tell where everything is, and when the engine evaluates."""
     settings = stack.parts.settings
     tell(f"collector   {url}/v1/events")
     tell(f"admin       {url}/api/v1   (described at {url}/openapi.json; loopback needs no key)")
@@ -82,5 +83,6 @@ async def _greet(stack: Stack, url: str, data: Path, tell: Callable[[str], None]
     tell(f"receiver    {stack.receiver.url}   (gets the webhooks of integrations with sample hosts: *.example.com, …)")
     tell(f"egress      {egress_words(settings)}")
     tell(f"data        {data}")
+    await stack.engine.consumer.assigned.wait()
     maps = len(stack.parts.registry.rulebook.maps)
     tell(f"ready: {maps} active action maps. Ctrl-C stops.")

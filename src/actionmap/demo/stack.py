@@ -101,7 +101,7 @@ async def open_stack(
         open_parts(settings) as parts,
     ):
         parts.partitions = EMBEDDED_PARTITIONS
-        has_definitions = parts.registry.revision > 0
+        has_definitions = parts.registry.revision > 0 or parts.registry.refused != ""
         if rules is None and first_rules is not None and not has_definitions:
             rules = read_rules(first_rules, may_be_empty=True)
         if rules:
