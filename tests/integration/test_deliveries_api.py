@@ -307,7 +307,7 @@ async def test_the_go_live_check_tells_which_fields_had_no_value_and_for_how_man
         return found["status"], found["message"]
 
     now = time.time_ns() // 1_000_000
-    not_yet = ("skip", "it has not fired with these lookups in the last seven days, so nobody knows yet")
+    not_yet = ("skip", "it has not matched with these lookups in the last seven days, so nobody knows yet")
     assert await told() == not_yet
     each_order, each_order_n, _, first_visit, first_visit_n, _ = counted_lookups(
         server.registry.definitions, ["each-order", "first-visit"]

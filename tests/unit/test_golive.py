@@ -365,6 +365,14 @@ def test_maps_of_one_webhook_are_told_of_their_own_lookups():
     assert [one(some, "lookups-resolved").status for some in found] == ["warn", "pass"]
 
 
+def test_the_fix_does_not_ask_for_what_the_mapping_says_already():
+    for mapping, said in (("", "say what is sent without it"), (", onMissing: omit", "is said already")):
+        known = definitions(BASE.replace("visitor.id", f"visitor.traits.name{mapping}"), MAP)
+        matches, missing = counted_lookups(known, ["m"])
+        [found] = check_each(known, ["m"], Surroundings(now=TEN, lookups={matches: Count(5, 4), missing: Count(1, 1)}))
+        assert said in one(found, "lookups-resolved").fix
+
+
 def test_what_was_counted_of_other_lookups_tells_nothing_of_those_of_now():
     known = definitions(BASE, MAP)
     m, m_who = counted_lookups(known, ["m"])

@@ -99,7 +99,7 @@ def show(simulation: Simulation, rulebook: Rulebook, definitions: Mapping[str, D
     for row in coverage(simulation, definitions):
         share = row.found / row.firings
         colour = "green" if share == 1 else "yellow" if share else "red"
-        out.print(f"[{colour}]{share:4.0%}[/] of {row.firings:,} firings had a value for "
+        out.print(f"[{colour}]{share:4.0%}[/] of {row.firings:,} matches had a value for "
                   f"{shown(row.action_map)}/{shown(row.field)} ({shown(row.lookup)})")  # fmt: skip
     _show_total(simulation)
 

@@ -143,7 +143,7 @@ def lookups_resolved(chain: Chain, around: Surroundings) -> Check:
     action_map, lookups = chain.action_map.name, key_of_lookups(chain.webhook)
     matches = counts.get(counted_as(action_map, lookups))
     if matches is None:
-        return Check(name, "skip", "it has not fired with these lookups in the last seven days, so nobody knows yet")
+        return Check(name, "skip", "it has not matched with these lookups in the last seven days, so nobody knows yet")
     missing = {field: some for field in paths if (some := counts.get(counted_as(action_map, lookups, field)))}
     if not missing:
         who = f"{matches.visitors:,} visitors ({matches.times:,} matches)"
@@ -151,6 +151,8 @@ def lookups_resolved(chain: Chain, around: Surroundings) -> Check:
     told = "; ".join(f"{field} ({path}) had a value for {_covered(matches, missing[field])}"
                      for field, path in paths.items() if field in missing)  # fmt: skip
     fix = "look up a path that is set, or say what is sent without it: default:, or onMissing: omit or skip"
+    if all(chain.webhook.mappings[field].says_when_missing for field in missing):
+        fix = "if that is too few, look up a path that is set more often: what is sent without a value is said already"
     return Check(name, "warn", f"in the last seven days, {told}", fix)
 
 

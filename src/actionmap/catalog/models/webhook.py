@@ -38,6 +38,11 @@ class Mapping(Model):
         return self
 
     @property
+    def says_when_missing(self) -> bool:
+        """Whether its author says what is done without a value."""
+        return bool(self.model_fields_set & {"on_missing", "default"})
+
+    @property
     def when_missing(self) -> str:
         """``onMissing`` with its default: ``default`` where a default is given, else ``sendNull``."""
         return self.on_missing or ("default" if "default" in self.model_fields_set else "sendNull")
