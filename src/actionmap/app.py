@@ -110,7 +110,6 @@ class Parts:
         lag = self.engine.consumer.lag() if self.engine else {}
         return Health(problems, guarantees, self.registry.revision, len(self.registry.rulebook.maps), lag)
 
-
     def _behind(self, judged_by: int) -> list[str]:
         """That the store has lost definitions, where it has."""
         if self.registry.refused or self.registry.revision >= judged_by:

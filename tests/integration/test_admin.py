@@ -338,6 +338,36 @@ async def test_a_dry_run_tells_what_would_change_and_changes_nothing(server: Ser
     assert await server.store.definitions.changes(Revision(-1)) == before
 
 
+async def test_a_dry_run_takes_the_right_to_edit_only_where_a_secret_is_written_out(server: Server) -> None:
+    def with_auth(type_: str, **auth: str) -> dict[str, Any]:
+        return {**RULES[0], "auth": {"type": type_, **auth}, "signing": {"scheme": "none"}}
+
+    reference = "${ACTIONMAP_SECRET_X}"
+    oauth = {"tokenUrl": "https://login.example.com/token", "clientId": "us", "scope": "all"}
+    for one, status in (
+        (RULES[0], 200), (with_auth("none"), 200), (with_auth("bearer", token=reference), 200),
+        (with_auth("bearer", token=SECRET), 403), (with_auth("apiKey", header="x-key", value=reference), 200),
+        (with_auth("apiKey", header="x-key", value=SECRET), 403),
+        (with_auth("oauth2ClientCredentials", **oauth, clientSecret=reference), 200),
+        (with_auth("oauth2ClientCredentials", **oauth, clientSecret=SECRET), 403),
+        (with_auth("basic", username=reference, password=SECRET), 403),
+        ({**RULES[0], "signing": {"scheme": "xHubSignature256", "secret": SECRET}}, 403),
+    ):  # fmt: skip
+        wanted = {"definitions": [one, *RULES[1:], SEGMENT]}
+        answer = await server.ask("PUT", "definitions", "key-read", json=wanted, params={"dryRun": True})
+        assert answer.status_code == status, (one, answer.text)
+        edited = await server.ask("PUT", "definitions", "key-edit", json=wanted, params={"dryRun": True})
+        assert edited.status_code == 200, (one, edited.text)
+
+
+async def test_a_name_that_stands_in_a_set_twice_is_said_without_a_place(server: Server) -> None:
+    answer = await server.ask("PUT", "definitions", json={"definitions": [IDLE, {**IDLE, "description": "other"}]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"subject": "Segment idle", "path": "name", "message": "Segment 'idle' stands in this set twice"}
+    ]
+
+
 async def test_only_prune_deletes_what_is_not_given(server: Server) -> None:
     kept = await server.ask("PUT", "definitions", json={"definitions": [SEGMENT]})
     assert [change["action"] for change in kept.json()["changes"]] == ["unchanged"]

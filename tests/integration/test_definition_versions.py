@@ -61,6 +61,26 @@ async def test_a_patch_that_publishes_leaves_no_draft_behind(server: Server) -> 
     assert (published["description"], published["inForceVersion"], published["draft"]) == ("other", 3, None)
 
 
+@pytest.mark.parametrize("path", ["webhooks/tell-shop", "data-actions/tell"])
+@pytest.mark.parametrize("text", ["third", "first"])
+async def test_what_a_patch_publishes_is_not_taken_back_by_publishing_the_draft_before_it(
+    path: str, text: str, server: Server
+) -> None:
+    """Also where the patch makes of the draft what is in force."""
+    await done(server, "PATCH", path, json={"description": "first", "state": "published"})
+    await done(server, "PATCH", path, json={"description": "second"})
+    published = await done(server, "PATCH", path, json={"description": text, "state": "published"})
+    assert (published["description"], published["draft"]) == (text, None)
+    assert (await done(server, "POST", f"{path}/publish"))["description"] == text
+
+
+async def test_definitions_as_code_leave_a_draft_that_is_another_one(server: Server) -> None:
+    await done(server, "PATCH", "webhooks/tell-shop", json={"description": "draft"})
+    await done(server, "PUT", "definitions", json={"definitions": [{**RULES[2], "description": "applied"}]})
+    held = await done(server, "GET", "webhooks/tell-shop")
+    assert (held["description"], held["draft"]["description"]) == ("applied", "draft")
+
+
 async def test_a_draft_compiles_nothing_anew(server: Server) -> None:
     before = server.registry.rulebook.by_name["each-order"]
     await done(server, "PATCH", "webhooks/tell-shop", json={"description": "other"})
@@ -507,6 +527,17 @@ async def test_switching_off_takes_more_where_it_lets_others_fire(server: Server
         alone = await server.ask(method, f"action-maps/each-order{path}", key="key-edit", json=body)
         assert alone.status_code == 200
         await done(server, "POST", "action-maps/each-order/activate")
+
+
+@pytest.mark.parametrize(("method", "verb", "body"), [("POST", "/archive", None), ("PATCH", "", {"state": "archived"})])
+async def test_archiving_takes_the_right_to_edit_of_a_draft_and_to_publish_of_what_is_sent(
+    method: str, verb: str, body: Any, server: Server
+) -> None:
+    await done(server, "POST", "webhooks", json={**NEW["webhooks"], "state": "draft"})
+    live = await server.ask(method, f"webhooks/tell-shop{verb}", "key-edit", json=body)
+    assert (live.status_code, live.json()["detail"]) == (403, "this key has no right to publish")
+    assert (await server.ask(method, f"webhooks/new{verb}", "key-publish", json=body)).status_code == 403
+    assert (await done(server, method, f"webhooks/new{verb}", "key-edit", json=body))["state"] == "archived"
 
 
 async def test_an_archived_webhook_is_archived_as_it_is(server: Server) -> None:

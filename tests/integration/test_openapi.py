@@ -155,6 +155,27 @@ def test_the_rights_and_the_ways_to_send_a_key_are_told(document: Found):
             assert {scheme for one in operation["security"] for scheme in one} <= schemes.keys(), name
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "right"),
+    [
+        ("integrations", "post", "`edit` and `publish`"),
+        ("integrations/{name}", "put", "`edit` and `publish`"),
+        ("integrations/{name}", "delete", "`edit` and `publish`"),
+        ("integrations/{name}/duplicate", "post", "`edit` and `publish`"),
+        ("integrations/{name}/deactivate", "post", "`publish`"),
+        ("segments/{name}/deactivate", "post", "`publish`"),
+        ("segments/{name}/duplicate", "post", "`edit`"),
+        ("action-maps/{name}", "put", "`edit`, and `publish` besides where what is live changes"),
+        ("action-maps/{name}/deactivate", "post", "`edit`; of a map in an exclusive group, `publish`"),
+        ("webhooks/{name}/archive", "post", "`edit`; of a published webhook, `publish`"),
+        ("webhooks/{name}/publish", "post", "`publish`"),
+        ("data-actions/{name}/draft", "delete", "`edit`"),
+    ],
+)
+def test_the_right_that_is_told_is_the_one_that_it_takes(document: Found, path: str, method: str, right: str):
+    assert document["paths"][f"/api/v1/{path}"][method]["x-right"] == right
+
+
 def test_versions_are_told_as_etags_and_named_by_if_match(document: Found):
     for name, path, operation in operations(document):
         if path.endswith("/webhooks/{name}"):

@@ -104,6 +104,16 @@ async def test_reading_takes_the_right_to_read_and_erasing_those_to_edit_and_pub
         assert answer.status_code == status, (method, key, answer.text)
 
 
+async def test_escaped_slashes_are_part_of_the_visitors_id_whatever_is_asked(server: Server) -> None:
+    await server.registry.change(definitions([{"kind": "Segment", "name": "vip", "external": True}]))
+    refused = await server.ask("PUT", "visitors/a%2Fsegments%2Fvip")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET")
+    unknown = await server.ask("GET", "visitors/a%2Fsegments%2Fvip")
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no visitor 'a/segments/vip'")
+    for method in ("PUT", "DELETE"):
+        assert (await server.ask(method, "visitors/a%2Fsegments%2Fb/segments/vip")).status_code == 503  # no Kafka
+
+
 async def test_visitors_belong_to_no_company(server: Server) -> None:
     rights = frozenset(("read", "edit", "publish"))
     server.keys.take_over({hash_of_key("key-acme"): ApiKey("acme", rights, "acme")})

@@ -112,6 +112,22 @@ class Lifecycle(RuleBasedStateMachine):
             if known.draft != draft:
                 self.put(key, known.now, draft, draft)
 
+    @rule(server=BOTH, key=st.sampled_from(WEBHOOKS), text=TEXTS)
+    def publish_as(self, server: int, key: str, text: str) -> None:
+        """What is sent to be published at once leaves no draft, whatever was beside it."""
+        known = self.known.get(key)
+        if known is None:
+            return
+        wanted = definitions([written("Webhook", key.split("/")[1], text, state="published")])[key]
+        says = wanted.model_dump(mode="json", by_alias=True)
+        refused = self.update(server, self.step(server, key, lambda entry: lifecycle.published_as(entry, wanted)))
+        if known.now["state"] == "archived":
+            assert refused == "LifecycleError"
+            return
+        assert refused == ""
+        if known.now != says or known.draft is not None:
+            self.put(key, says, None, says)
+
     @rule(server=BOTH, key=st.sampled_from(WEBHOOKS), verb=st.sampled_from(["publish", "archive", "discard"]))
     def verb(self, server: int, key: str, verb: str) -> None:
         known = self.known.get(key)

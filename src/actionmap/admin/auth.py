@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from actionmap.catalog.lifecycle import ASIDE, Entry, Step
@@ -29,6 +29,8 @@ class Caller:
         return self.company in (None, company)
 
 
+#: The right that is enough for a step of a definition.
+RightFor = Callable[[Definition], str]
 #: Who asks where no key is needed.
 ANYBODY = Caller("anybody", frozenset(RIGHTS))
 
@@ -88,7 +90,17 @@ def _only_keeps_back(now: Definition, then: Definition) -> bool:
     return now.active and not then.active and now.group is None and then.group is None
 
 
-def right_to_deactivate(now: Definition) -> str:
+def right_for(verb: str) -> RightFor:
+    """Tells the right that is enough for ``verb`` (`deactivate`, `archive`, …) of a definition, as it is now."""
+    return {"deactivate": _right_to_deactivate, "archive": _right_to_archive}.get(verb, lambda _: "publish")
+
+
+def _right_to_archive(now: Definition) -> str:
+    """The right that is enough to archive ``now``: a draft was never sent."""
+    return "publish" if _is_live(now) else "edit"
+
+
+def _right_to_deactivate(now: Definition) -> str:
     """The right that is enough to switch ``now`` off.
 
     Without a segment, or the first of a group, others may fire; and without an integration, the maps that use it stand

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from actionmap.admin.auth import right_to_deactivate
+from actionmap.admin.auth import RightFor, right_for
 from actionmap.admin.definition_json import Shown
 from actionmap.admin.described_definitions import PATCH_TYPES, Described
 from actionmap.admin.listing import Listed, page_of
@@ -18,7 +18,7 @@ from actionmap.admin.schemas.definitions import Duplicate
 from actionmap.admin.writing import Writer, names_in, without_read_only
 from actionmap.catalog import lifecycle
 from actionmap.catalog.documents import Document
-from actionmap.catalog.lifecycle import Entry, Step, saved
+from actionmap.catalog.lifecycle import Entry, Step, published_as, saved
 from actionmap.catalog.models import PLURALS, Definition
 from actionmap.catalog.parse import parse_definition
 from actionmap.collect.problem import Refusal
@@ -26,8 +26,6 @@ from actionmap.errors import DefinitionError
 from actionmap.registry import NAME_TAKEN, Edit
 
 Transition = Callable[[Entry], Step | None]
-#: The right that is enough for a step of a definition.
-RightFor = Callable[[Definition], str]
 Name = Annotated[str, Path(description="What the definition is called.")]
 #: Of what uses a definition.
 _MOST_NAMED = 10
@@ -83,10 +81,10 @@ class _Routes:
         route(one, self.delete, "DELETE", f"Delete {some}", said.deleted)
         route(f"{one}/duplicate", self.duplicate, "POST", f"Duplicate {some}", said.duplicated)
         for verb, transition in _VERBS[self._kind].items():
-            described = said.stepped("edit" if verb == "deactivate" and self._kind != "Segment" else "publish")
-            route(f"{one}/{verb}", self._verb(verb, transition), "POST", f"{verb.capitalize()} {some}", described)
+            summary = f"{verb.capitalize()} {some}"
+            route(f"{one}/{verb}", self._verb(verb, transition), "POST", summary, said.stepped(verb))
         if "publish" in _VERBS[self._kind]:
-            route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {some}", said.stepped("edit"))
+            route(f"{one}/draft", self.discard, "DELETE", f"Discard the draft of {some}", said.stepped("discard"))
 
     async def list(self, request: Request, asked: Annotated[Listed, Query()]) -> JSONResponse:
         """A page of definitions, filtered, searched and sorted."""
@@ -157,7 +155,8 @@ class _Routes:
 
         def make(entry: Entry) -> Step | None:
             wanted = self._writer.sealed(self._parsed(_merged(entry.newest.as_written(), patch)))
-            return saved(entry, wanted, takes_over=patch.get("state") == "published")
+            is_to_publish = patch.get("state") == "published"
+            return published_as(entry, wanted) if is_to_publish else saved(entry, wanted, takes_over=False)
 
         return await self._change(request, name, make, expected=expected, is_blind=True)
 
@@ -192,7 +191,7 @@ class _Routes:
         return await self._change(request, name, lifecycle.discarded)
 
     def _verb(self, verb: str, transition: Transition) -> Callable[..., Any]:
-        right: RightFor = right_to_deactivate if verb == "deactivate" else lambda _: "publish"
+        right = right_for(verb)
 
         async def call(request: Request, name: Name) -> JSONResponse:
             return await self._change(request, name, transition, right=right)

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Request
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
+from starlette.routing import Match
+from starlette.types import Scope
 
 from actionmap.admin.describe import operation, refer
 from actionmap.admin.requests import Guard
@@ -62,11 +65,18 @@ _OF_SEGMENT = operation("`edit`", refer(ToldOfSegment), {**_TOLD, "segment": "vi
 ])  # fmt: skip
 
 
+class _OfSegment(APIRoute):
+    """A route of a visitor's segment; slashes that are escaped are part of the visitor's id."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if b"/segments/" in scope["raw_path"] else (Match.NONE, {})
+
+
 def visitors_router(
     registry: Registry, guard: Guard, producer: EventProducer, store: Store, partitions: int
 ) -> APIRouter:
     """``/api/v1/visitors``."""
-    router = APIRouter(tags=["visitors"])
+    router, of_segment = APIRouter(tags=["visitors"]), APIRouter(route_class=_OfSegment)
 
     async def tell(event_name: str, visitor_id: str, **attributes: str) -> JSONResponse:
         event = {"eventName": event_name, "visitorId": visitor_id, "attributes": attributes}
@@ -81,18 +91,18 @@ def visitors_router(
         _check_segment(registry, segment)
         return await tell(event_name, visitor_id, segment=segment)
 
-    @router.put(_SEGMENT, summary="Assign a visitor to an external segment", **_OF_SEGMENT)
+    @of_segment.put(_SEGMENT, summary="Assign a visitor to an external segment", **_OF_SEGMENT)
     async def assign(request: Request, id_: VisitorId, segment: SegmentName) -> JSONResponse:
         """Accepted once Kafka has it; the partition's worker assigns it in the order of the visitor's events."""
         return await tell_of_segment(request, "segment_assigned", id_, segment)
 
-    @router.delete(_SEGMENT, summary="Take a visitor out of an external segment", **_OF_SEGMENT)
+    @of_segment.delete(_SEGMENT, summary="Take a visitor out of an external segment", **_OF_SEGMENT)
     async def unassign(request: Request, id_: VisitorId, segment: SegmentName) -> JSONResponse:
         """Accepted once Kafka has it; the partition's worker takes it back in the order of the visitor's events."""
-        if b"/segments/" not in request.scope["raw_path"]:
-            # The slashes are escaped: they are part of the visitor's id.
-            return await erase(request, f"{id_}/segments/{segment}")
         return await tell_of_segment(request, "segment_unassigned", id_, segment)
+
+    # Before those of visitors, whose ids take any path.
+    router.include_router(of_segment)
 
     @router.get(_VISITOR, summary="Show what is remembered of a visitor", **_SHOW)
     async def show(request: Request, id_: VisitorId) -> JSONResponse:

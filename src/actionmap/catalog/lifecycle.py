@@ -7,7 +7,7 @@ edit of what is published is a draft beside it, which takes over once it is publ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeGuard
 
 import msgspec
@@ -96,8 +96,8 @@ def saved(before: Entry | None, wanted: Definition, *, takes_over: bool) -> Step
     Args:
         before: What is held of it so far.
         wanted: What it shall be.
-        takes_over: Whether a published one takes another content at once, as definitions as code ask for; else the
-            content becomes its draft.
+        takes_over: Whether a published one takes another content at once, as definitions as code ask for, which leave
+            a draft that is another one; else the content becomes its draft.
 
     Raises:
         LifecycleError: it is archived, the contract of a published data action would change, or its company would.
@@ -134,6 +134,22 @@ def _saved_beside(before: Entry, now: Webhook | DataAction, wanted: Definition, 
         return Step("archive", wanted)
     beside = with_state(wanted, "draft")
     return None if same(before.draft, beside) else Step("draft", now, beside)
+
+
+def published_as(before: Entry, wanted: Definition) -> Step | None:
+    """What it takes to publish ``wanted``, which was made from the draft: no draft is left to take it back later.
+
+    Args:
+        before: What is held of it so far.
+        wanted: What shall be published.
+
+    Raises:
+        LifecycleError, DefinitionError: as `saved`.
+    """
+    step = saved(before, wanted, takes_over=True)
+    if step is not None:
+        return replace(step, draft=None)
+    return discarded(before) if before.draft is not None else None
 
 
 def _of_its_company(now: Definition, wanted: Definition) -> Definition:

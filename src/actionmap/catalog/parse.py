@@ -122,14 +122,19 @@ def parse_documents(
             findings.extend(error.findings)
             continue
         if first := sources.get(definition.key):
-            place = f"{first.file}:{first.line(('name',))}"
-            message = f"there is already one of this kind and name at {place}"
+            message = _said_twice(definition, first)
             findings.extend(_failed(document, _subject(definition.key), [(("name",), message)]).findings)
         definitions[definition.key] = definition
         sources[definition.key] = document
     if findings:
         raise DefinitionError(findings)
     return definitions, sources
+
+
+def _said_twice(definition: Definition, first: Document) -> str:
+    if not first.file:
+        return f"{definition.kind_name} {definition.name!r} stands in this set twice"
+    return f"there is already one of this kind and name at {first.file}:{first.line(('name',))}"
 
 
 def _said_before(data: Any, stored: Definitions) -> Definition | None:

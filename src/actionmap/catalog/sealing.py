@@ -7,7 +7,7 @@ from typing import Any
 
 from actionmap.catalog.documents import Document, PathKey
 from actionmap.catalog.models import Definition, Integration
-from actionmap.catalog.models.auth import secret_texts
+from actionmap.catalog.models.auth import secrets_of
 from actionmap.catalog.parse import Definitions, parse_definition
 from actionmap.catalog.secrets import MASKED, SECRET_REFERENCE, is_written_out
 from actionmap.errors import DefinitionError, Finding, SettingsError
@@ -66,13 +66,13 @@ def rotated(stored: Definitions, vault: Vault) -> dict[str, Definition]:
 def write_out_secrets(wanted: Iterable[Definition]) -> bool:
     """Whether any of ``wanted`` holds a secret that is written out."""
     integrations = [some for some in wanted if isinstance(some, Integration)]
-    return any(is_written_out(text) for one in integrations for text in secret_texts(one.auth, one.signing))
+    return any(is_written_out(text) for one in integrations for text in secrets_of(one.auth, one.signing))
 
 
 def _is_by_reference(integration: Integration) -> bool:
     return not any(
         is_written_out(text) or MASKED.match(text) or SEALED.match(text)
-        for text in secret_texts(integration.auth, integration.signing)
+        for text in secrets_of(integration.auth, integration.signing)
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from actionmap.catalog.models.base import Model
 from actionmap.catalog.models.headers import HeaderName
-from actionmap.catalog.secrets import Secret, check_reference, is_written_out, secret_bytes
+from actionmap.catalog.secrets import Secret, SecretText, check_reference, is_written_out, secret_bytes
 
 #: How many secrets may sign at a time: a `webhook-signature` of so many stays below 1 KB.
 MOST_SECRETS = 10
@@ -158,6 +158,11 @@ class Signing(Model):
 
 
 def secret_texts(auth: Auth, signing: Signing) -> Iterator[str]:
-    """Every text of both in which a secret, or a reference, may stand."""
+    """Every text of both in which a reference may stand: the secrets, and who we are to the receiver."""
     yield from (value for value in vars(auth).values() if isinstance(value, str))
     yield from signing.in_use
+
+
+def secrets_of(auth: Auth, signing: Signing) -> Iterator[SecretText]:
+    """The secrets of both, as the definition holds them: references, stored forms, masks, or written out."""
+    yield from (text for text in secret_texts(auth, signing) if isinstance(text, SecretText))
