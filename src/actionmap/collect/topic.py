@@ -12,6 +12,7 @@ from aiokafka.conn import collect_hosts
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from actionmap.errors import SettingsError, Unreachable
+from actionmap.process import is_listening
 
 #: Copies of each partition, where there are that many brokers.
 REPLICAS = 3
@@ -50,7 +51,7 @@ async def check_reachable(bootstrap: str, timeout_s: float) -> None:
         hosts = [(host, port) for host, port, _ in collect_hosts(bootstrap)]
     except ValueError:
         raise SettingsError(f"ACTIONMAP_KAFKA_BOOTSTRAP_SERVERS: {bootstrap!r} is not host:port[,host:port…]") from None
-    knocks = [asyncio.ensure_future(_knock(host, port)) for host, port in hosts]
+    knocks = [asyncio.ensure_future(is_listening(host, port)) for host, port in hosts]
     try:
         for answer in asyncio.as_completed(knocks, timeout=timeout_s):
             if await answer:
@@ -62,15 +63,6 @@ async def check_reachable(bootstrap: str, timeout_s: float) -> None:
             knock.cancel()
         await asyncio.gather(*knocks, return_exceptions=True)
     raise no_broker(bootstrap)
-
-
-async def _knock(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def ensure_topic(

@@ -74,17 +74,19 @@ class Survey:
         self._egress_networks = egress_networks
         self._clock = clock
 
-    async def check(self, names: Sequence[str], *, probe: bool = False) -> list[GoLive]:
-        """Check the action maps ``names``; with ``probe``, connect to where they lead.
+    async def check(self, names: Sequence[str], places: Destinations | None = None) -> list[GoLive]:
+        """Check the action maps ``names``.
+
+        Args:
+            names: The maps.
+            places: Where to connect (`destinations`); None: nowhere.
 
         Raises:
             NotFound: there is no such map.
             Unreachable: the store does not answer.
         """
         definitions, parts = self.registry.definitions, self.registry.rulebook.parts
-        probes = None
-        if probe:
-            probes = await self._probe(await asyncio.to_thread(destinations, definitions, names))
+        probes = None if places is None else await self._probe(places)
         wanted = await asyncio.to_thread(counted_lookups, definitions, names)
         around = await self.around(lookups=wanted, probes=probes)
         return await asyncio.to_thread(lambda: list(check_each(definitions, names, around, parts)))
